@@ -1,0 +1,22 @@
+"""devpi-server: a caching PyPI proxy and private index.
+
+The layers, lowest first; a module imports only from layers below its own
+(``tests/test_layers.py`` holds this):
+
+* ``errors``        the exception tree, free of HTTP and exit codes
+* ``names``         project, index and distribution-file names
+* ``records``       the values that travel between the layers
+* ``observe``       what happened, as frozen events that logs and metrics hang on
+* ``settings``      one table of options: command line, environment, file
+* ``concurrency``   single flight, bounded caches, patience, workers
+* ``simple``        the simple API on the wire: negotiate, parse, render; pure
+* ``store``         what survives a restart: blobs, upstream's pages, held files
+* ``upstream``      the way out: client, page cache, file fetcher
+* ``sources``       an index is a value that you can ask ``view(project)``
+* ``services``      the use cases: pages, downloads, listings, status
+* ``web``           HTTP in: the one importer of bottle
+* ``wiring``        settings → object graph: the only place that knows every class
+* ``cli``           the commands
+"""
+
+__version__ = "6.21.0"

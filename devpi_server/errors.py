@@ -1,0 +1,130 @@
+"""The exception tree.
+
+::
+
+    DevpiError
+    ├── NotFound        the thing is known not to be there
+    │   ├── NoSuchIndex
+    │   ├── NoSuchProject
+    │   └── NoSuchFile
+    ├── Refused         the request is at fault
+    │   └── InvalidName
+    ├── UpstreamError   cannot tell: upstream is at fault, or out of reach
+    │   ├── Unreachable     no connection, or it broke
+    │   ├── TimedOut        no answer within the deadline
+    │   ├── Failed          upstream says 5xx; may carry Retry-After
+    │   ├── Denied          upstream says 401, 403, 429; may carry Retry-After
+    │   ├── Corrupt         an answer that is not what it claims to be
+    │   └── Offline         --offline-mode, and the thing is not held
+    ├── Overloaded      no capacity to wait for upstream just now
+    ├── StoreError      the disk is at fault
+    │   └── Full
+    └── ConfigError     the configuration is at fault; collects all faults
+
+No HTTP codes and no exit codes here: ``web.plugins`` and ``cli`` hold one
+table each.  The message is one line that a user can act on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class DevpiError(Exception):
+    """Root of everything that this package raises on purpose.
+
+    :param message: one line for the user.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class NotFound(DevpiError):
+    """The thing asked for is known not to exist."""
+
+
+class NoSuchIndex(NotFound):
+    """No index has this name."""
+
+
+class NoSuchProject(NotFound):
+    """The index is known not to have this project."""
+
+
+class NoSuchFile(NotFound):
+    """The index is known not to have this file."""
+
+
+class Refused(DevpiError):
+    """The request itself is at fault."""
+
+
+class InvalidName(Refused):
+    """A project, index or file name that no standard allows."""
+
+
+class UpstreamError(DevpiError):
+    """Upstream cannot be asked, or its answer cannot be used: "cannot tell".
+
+    :param retry_after: seconds after which upstream asked to be tried again.
+    """
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unreachable(UpstreamError):
+    """No connection to upstream, or it broke off."""
+
+
+class TimedOut(UpstreamError):
+    """Upstream did not answer within the deadline."""
+
+
+class Failed(UpstreamError):
+    """Upstream answered with a server error."""
+
+
+class Denied(UpstreamError):
+    """Upstream refuses us: 401, 403 or 429."""
+
+
+class Corrupt(UpstreamError):
+    """Upstream's answer is not what it claims to be, or is beyond our limits."""
+
+
+class Offline(UpstreamError):
+    """The server runs with --offline-mode and does not hold what was asked for."""
+
+
+class Overloaded(DevpiError):
+    """Too many requests wait for upstream already.
+
+    :param retry_after: seconds after which to try again.
+    """
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreError(DevpiError):
+    """The disk did not do what was asked of it."""
+
+
+class Full(StoreError):
+    """No space left where the data directory is."""
+
+
+class ConfigError(DevpiError):
+    """Faults of the configuration, all of them at once.
+
+    :param faults: one sentence a fault.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)

@@ -1,0 +1,1 @@
+"""The use cases, between the surfaces and the sources."""

@@ -1,0 +1,1 @@
+"""The simple API on the wire, as pure functions: negotiate, parse, render."""

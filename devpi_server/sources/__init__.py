@@ -1,0 +1,1 @@
+"""An index is a value that you can ask for a view of a project."""
