@@ -108,6 +108,18 @@ def waiting_with(patience: Patience) -> Iterator[None]:
         _patience.reset(token)
 
 
+def wait_for(key: Hashable, flight: Future[Any], seconds: float) -> bool:
+    """Wait with the patience of the current request; tells whether the flight has landed.
+
+    :param key: names what is waited for, within this request.
+    :raises Overloaded: no capacity to wait.
+    """
+    patience = _patience.get(_unlimited)
+    flight = patience.recall(key) or flight
+    patience.wait(key, flight, seconds)
+    return flight.done()
+
+
 class Crew:
     """A pool of daemon threads, made on demand.
 
@@ -176,6 +188,10 @@ class SingleFlight(Generic[T]):
         if not flight.done():
             raise TimedOut(f"upstream did not answer within {wait:g} s")
         return flight.result()
+
+    def was_awaited(self, key: Hashable) -> bool:
+        """Whether the current request has waited for this key before, in an earlier run."""
+        return _patience.get(_unlimited).recall((id(self), key)) is not None
 
     def join(self, key: Hashable, work: Callable[[], T]) -> Future[T]:
         """Start the flight, or join the one under way, without waiting."""

@@ -14,8 +14,7 @@
     │   ├── TimedOut        no answer within the deadline
     │   ├── Failed          upstream says 5xx; may carry Retry-After
     │   ├── Denied          upstream says 401, 403, 429; may carry Retry-After
-    │   ├── Corrupt         an answer that is not what it claims to be
-    │   └── Offline         --offline-mode, and the thing is not held
+    │   └── Corrupt         an answer that is not what it claims to be
     ├── Overloaded      no capacity to wait for upstream just now
     ├── StoreError      the disk is at fault
     │   └── Full
@@ -94,10 +93,6 @@ class Denied(UpstreamError):
 
 class Corrupt(UpstreamError):
     """Upstream's answer is not what it claims to be, or is beyond our limits."""
-
-
-class Offline(UpstreamError):
-    """The server runs with --offline-mode and does not hold what was asked for."""
 
 
 class Overloaded(DevpiError):

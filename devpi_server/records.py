@@ -20,6 +20,14 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 NO_DIGESTS: Digests = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, object]:
+    return NOTHING
+
+
+def _no_digests() -> Digests:
+    return NO_DIGESTS
+
+
 class Freshness(enum.Enum):
     """How current an answer has to be."""
 
@@ -44,7 +52,7 @@ class Link:
     # PEP 503: the href; absolute here, without its fragment.
     url: str
     # PEP 691: hashes, may be empty.
-    digests: Digests = NO_DIGESTS
+    digests: Digests = field(default_factory=_no_digests)
     # PEP 700: size in bytes.
     size: int | None = None
     # PEP 700: upload-time, always aware and UTC.
@@ -60,7 +68,7 @@ class Link:
     # PEP 740: an https URL.
     provenance: str | None = None
     # Keys that we do not know; they reach the JSON clients as they came.
-    extra: Mapping[str, object] = NOTHING
+    extra: Mapping[str, object] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +92,8 @@ class Page:
     serial: int | None = None
     # The minor number of the simple API's version that upstream claims; None: HTML.
     api_minor: int | None = None
-    extra: Mapping[str, object] = NOTHING
-    meta_extra: Mapping[str, object] = NOTHING
+    extra: Mapping[str, object] = field(default_factory=_nothing)
+    meta_extra: Mapping[str, object] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +110,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The projects of an index, in no particular order.
-
-    ``names`` starts a new iteration at each call and holds no more than a few
-    names in memory at a time.
-    """
+    """The names of an index's projects; equal stamps of one source mean equal names."""
 
     stamp: Hashable
     names: Callable[[], Iterator[str]] = field(compare=False)

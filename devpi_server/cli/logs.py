@@ -1,0 +1,13 @@
+"""What happens goes to stderr; stdout is left to what other programs read."""
+
+import logging
+import sys
+
+
+def configure(*, debug: bool) -> None:
+    """Log from now on."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s [%(levelname)s] %(name)s: %(message)s",
+    )

@@ -1,0 +1,187 @@
+"""The one way from a file's path to its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from devpi_server import names
+from devpi_server.concurrency import wait_for
+from devpi_server.errors import NoSuchFile, NoSuchProject, TimedOut, UpstreamError
+from devpi_server.names import NormalizedName
+from devpi_server.records import Freshness, Link
+from devpi_server.services.indexes import Index, Indexes
+from devpi_server.store.blobs import Blob
+from devpi_server.store.heldfiles import HeldFile
+from devpi_server.upstream.arriving import HELD_BACK, Arriving
+from devpi_server.upstream.files import Wanted
+
+# A file name with many dashes names many projects; upstream is asked for the likeliest.
+_GUESSES = 3
+_SETTLE_WITHIN = 14.0  # seconds: below pip's 15
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A file that is held."""
+
+    filename: str
+    sha256: str
+    size: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """A file that is arriving."""
+
+    filename: str
+    sha256: str | None  # None: only known at the end
+    arriving: Arriving
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What can be said of a file without its body."""
+
+    filename: str
+    sha256: str | None
+    size: int | None
+    held: bool
+
+
+class Downloads:
+    """The files of all indexes."""
+
+    def __init__(self, indexes: Indexes) -> None:
+        self._indexes = indexes
+
+    def open(self, index: str, path: str) -> Ready | Coming:
+        """The file at the path of the index: held, or on its way.
+
+        :param path: ``+f/…/<filename>`` or ``+e/…/<filename>``, also of a companion
+            (``.metadata``, ``.asc``); decoded once.
+        :raises NotFound: there is no such index, or it is known not to have the file.
+        :raises UpstreamError: cannot tell.
+        :raises StoreError: the disk is sick.
+        """
+        found = self._indexes.find(index)
+        held = found.mirror.files.find(path)
+        if held is not None:
+            return _ready(*held)
+        wanted = self._wanted(found, path)
+        if isinstance(wanted, Ready):
+            return wanted
+        try:
+            joined = found.mirror.files.join(wanted)
+        except NoSuchFile:
+            made = self._metadata_of_wheel(found, path)
+            if made is None:
+                raise
+            return made
+        if isinstance(joined, Arriving):
+            return self._settled(path, wanted, joined)
+        again = found.mirror.files.find(path)
+        if again is None:
+            raise NoSuchFile(f"{wanted.link.filename} has just been removed from the cache")
+        return _ready(*again)
+
+    def describe(self, index: str, path: str) -> Described:
+        """What can be said of the file without fetching it; raises as ``open`` does."""
+        found = self._indexes.find(index)
+        held = found.mirror.files.find(path)
+        if held is not None:
+            return Described(held[0].filename, held[0].sha256, held[0].size, held=True)
+        wanted = self._wanted(found, path)
+        if isinstance(wanted, Ready):
+            return Described(wanted.filename, wanted.sha256, wanted.size, held=True)
+        size = found.mirror.files.size(wanted)
+        return Described(wanted.link.filename, wanted.link.digests.get("sha256"), size, held=False)
+
+    def _settled(self, path: str, wanted: Wanted, arriving: Arriving) -> Coming:
+        """A small file is held back whole until it is verified, so wait: errors get a status."""
+        if arriving.length is not None and arriving.length <= HELD_BACK:
+            landed = wait_for((path, "verified"), arriving.verified, _SETTLE_WITHIN)
+            if not landed:
+                raise TimedOut(f"upstream does not send {wanted.link.filename} in time")
+            arriving.verified.result()
+        return Coming(wanted.link.filename, wanted.link.digests.get("sha256"), arriving)
+
+    def _wanted(self, index: Index, path: str) -> Wanted | Ready:
+        """What to fetch for the path, according to the index's own page."""
+        base, ending = names.split_companion(path)
+        project, link = self._link(index, base)
+        if ending == "":
+            return Wanted(path, project, link)
+        if ending == names.METADATA:
+            made = self._metadata_of_held(index, base, link)
+            if made is not None:
+                return made
+            digests = link.core_metadata
+        else:
+            digests = {} if link.gpg_sig else None
+        if digests is None:
+            raise NoSuchFile(f"there is no {ending} of {link.filename}")
+        companion = Link(link.filename + ending, link.url + ending, digests)
+        return Wanted(path, project, companion)
+
+    def _metadata_of_held(self, index: Index, base: str, link: Link) -> Ready | None:
+        """The metadata that a held wheel itself contains, unless the page promises other bytes."""
+        wheel = index.mirror.files.find(base)
+        if wheel is None or not link.filename.endswith(".whl"):
+            return None
+        index.mirror.files.make_metadata(wheel[0])
+        made = index.mirror.files.find(base + names.METADATA)
+        if made is None:
+            return None
+        promised = (link.core_metadata or {}).get("sha256", made[0].sha256)
+        return _ready(*made) if made[0].sha256 == promised else None
+
+    def _metadata_of_wheel(self, index: Index, path: str) -> Ready | None:
+        """What is advertised must be served: where upstream has lost it, fetch the wheel."""
+        base, ending = names.split_companion(path)
+        if ending != names.METADATA or not base.endswith(".whl"):
+            return None
+        project, link = self._link(index, base)
+        joined = index.mirror.files.join(Wanted(base, project, link))
+        if isinstance(joined, Arriving) and not wait_for(
+            (base, "finished"), joined.finished, _SETTLE_WITHIN
+        ):
+            raise TimedOut(f"{link.filename} has to be fetched for its metadata, try again")
+        return self._metadata_of_held(index, base, link)
+
+    def _link(self, index: Index, path: str) -> tuple[NormalizedName, Link]:
+        """The link of the page that leads to the path.
+
+        Pages that are held come first: most files are asked for by who has
+        just read one.
+        """
+        filename = path.rpartition("/")[2]
+        projects = list(names.projects_of(filename))
+        cannot_tell: UpstreamError | None = None
+        for freshness in (Freshness.ANY, Freshness.CURRENT):
+            for project in projects if freshness is Freshness.ANY else projects[:_GUESSES]:
+                try:
+                    page = index.source.view(project, freshness).load()
+                except NoSuchProject:
+                    continue
+                except UpstreamError as error:
+                    cannot_tell = error
+                    continue
+                for link in page.links:
+                    if link.filename == filename and path in _paths(link):
+                        return project, link
+        if cannot_tell is not None:
+            raise cannot_tell
+        raise NoSuchFile(f"the index has no file {filename} at this address")
+
+
+def _paths(link: Link) -> Iterator[str]:
+    """Where a link's file is served: also at the path it had before its digest was known."""
+    yield names.file_path(link.filename, link.url, link.digests)
+    yield names.file_path(link.filename, link.url, {})
+
+
+def _ready(held: HeldFile, blob: Blob) -> Ready:
+    return Ready(held.filename, held.sha256, held.size, blob.path)

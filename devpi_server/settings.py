@@ -1,0 +1,410 @@
+"""One table of options: command line, environment, file and help are made from it.
+
+A flag goes before ``DEVPISERVER_<NAME>``, that before the file, that before
+the default.  All of them bring text, and one parser an option makes a value of
+it: ``yes`` means the same wherever it stands.  Every value is checked, also one
+that another source overrides, and all faults are reported at once.
+
+Over 300 lines, because the table, its parsers and its readers change together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import ipaddress
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import yaml
+
+from devpi_server import __version__
+from devpi_server.errors import ConfigError
+
+PROGRAM = "devpi-server"
+_PREFIX = "DEVPISERVER_"
+_SECTION = "devpi-server"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What this run is to do, checked."""
+
+    datadir: Path
+    host: str
+    port: int
+    refresh: float
+    mirror_url: str = field(repr=False)  # may hold a password
+    mirror_cache_expiry: float
+    request_timeout: float
+    threads: int
+    offline_mode: bool
+    outside_url: str | None
+    trusted_proxy: str | None
+    bottleserver: str
+    debug: bool
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table."""
+
+    name: str  # as on the command line, without the dashes
+    parse: Callable[[str], object]  # raises ValueError with the reason
+    default: str | Callable[[], str] | None  # a function is asked when no source says it
+    metavar: str  # empty for a switch
+    group: str
+    help: str
+    aliases: tuple[str, ...] = ()  # a letter is one on the command line only
+    shown: str = ""  # the default in the help, where it does not say it itself
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in every source."""
+        return (self.name, *(alias for alias in self.aliases if len(alias) > 1))
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The names on the command line."""
+        letters = (f"-{alias}" for alias in self.aliases if len(alias) == 1)
+        return (*letters, *(f"--{name}" for name in self.names))
+
+    @property
+    def description(self) -> str:
+        """The help, with the default in brackets."""
+        shown = self.shown or self.default
+        return f"{self.help} [{shown}]" if isinstance(shown, str) else self.help
+
+
+def default_mirror_url(environ: Mapping[str, str] = os.environ) -> str:
+    """The index that pip installs from where nobody configures another one.
+
+    ``PIP_INDEX_URL`` and pip's own files do not count: on a machine that is
+    set up to use this server, they name this server.
+
+    :raises ValueError: pip is not there, or does not say.
+    """
+    try:
+        # Optional and private: imported only when it is asked.
+        from pip._internal.models.index import PyPI  # noqa: PLC0415
+
+        return PyPI.simple_url
+    except (ImportError, AttributeError):
+        return _ask_pip(environ)
+
+
+def _ask_pip(environ: Mapping[str, str]) -> str:
+    """The same, as pip's help text states it."""
+    clean = {name: text for name, text in environ.items() if not name.startswith("PIP_")}
+    clean |= {"PIP_CONFIG_FILE": os.devnull, "COLUMNS": "1000"}
+    command = [sys.executable, "-m", "pip", "install", "--help"]
+    answer = subprocess.run(  # noqa: S603 - fixed words
+        command, env=clean, capture_output=True, text=True, check=False
+    )
+    found = re.search(r"--index-url .*?\(default\s+(\S+?)\)", answer.stdout, re.DOTALL)
+    if found is None:
+        raise ValueError("pip does not say which index it installs from, give the URL")
+    return found[1]
+
+
+def _word(text: str) -> str:
+    if re.search(r"[\s/]", text):
+        raise ValueError(f'"{text}" is not a name')
+    return text
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f'"{text}" has no home directory to start from') from None
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in ("true", "yes", "on", "1"):
+        return True
+    if text.lower() in ("false", "no", "off", "0"):
+        return False
+    raise ValueError(f'"{text}" is neither yes nor no')
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+            raise ValueError(f'"{text}" is not a whole number')
+        if not low <= int(text) <= high:
+            raise ValueError(f"{text} is not from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(low: float, *, above: bool = False) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ValueError(f'"{text}" is not a number of seconds')
+        if value < low or (above and value == low):
+            raise ValueError(f"{text} is not {'above' if above else 'at least'} {low:g} seconds")
+        return value
+
+    return parse
+
+
+def _url(text: str) -> str:
+    """Without a slash at the end.  The faults do not repeat it: it may hold a password."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"\s", text):
+        raise ValueError("this is not an http:// or https:// URL with a host name")
+    if "?" in text or "#" in text:
+        raise ValueError('the URL may not have a "?" or "#"')
+    return text.rstrip("/")
+
+
+def _index_url(text: str) -> str:
+    return _url(text) + "/"
+
+
+def _proxy(text: str) -> str:
+    try:
+        return text if text == "*" else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f'"{text}" is neither an IP address nor "*"') from None
+
+
+CONFIGFILE = Option(
+    "configfile", _path, None, "FILE", "main",
+    f'YAML file with options in its section "{_SECTION}:"', ("c",),
+)  # fmt: skip
+
+OPTIONS = (
+    Option("datadir", _path, "~/.devpi/serverdata", "DIR", "main",
+           "directory for everything that the server keeps", ("serverdir",)),
+    Option("port", _whole(0, 65535), "3141", "PORT", "main",
+           "port to listen on for http requests, 0 for any free one"),
+    Option("host", _word, "localhost", "HOST", "main", "name or IP address to listen on"),
+    Option("refresh", _seconds(1), "60", "SECS", "main",
+           "interval for asking upstream's changelog which projects have changed"),
+    CONFIGFILE,
+    Option("mirror-url", _index_url, default_mirror_url, "URL", "mirror",
+           "simple index that root/pypi mirrors", shown="the index that pip defaults to"),
+    Option("mirror-cache-expiry", _seconds(0), "1800", "SECS", "mirror",
+           "age from which a project's page is checked with upstream before it is served"),
+    Option("request-timeout", _seconds(0, above=True), "5", "SECS", "mirror",
+           "patience with upstream; past it, what is held is served"),
+    Option("offline-mode", _switch, "no", "", "mirror",
+           "never contact upstream: list and serve only what is held"),
+    Option("threads", _whole(1, 1000), "50", "N", "web", "threads that answer requests"),
+    Option("outside-url", _url, None, "URL", "web",
+           "URL under which clients reach the server, where a proxy does not tell"),
+    Option("trusted-proxy", _proxy, None, "IP", "web",
+           'address of the proxy whose X-Forwarded headers count, "*" for any'),
+    Option("bottleserver", _word, "waitress", "TYPE", "deploy",
+           "server to run on: waitress, granian or another that bottle knows"),
+    Option("debug", _switch, "no", "", "deploy", "log everything"),
+)  # fmt: skip
+
+GROUPS = {
+    "main": "main options",
+    "mirror": "how upstream is asked",
+    "web": "how requests are answered",
+    "deploy": "deployment options",
+}
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A text that some source has for an option."""
+
+    option: Option
+    place: str  # for the faults: --port, DEVPISERVER_PORT, …
+    text: str
+
+    def value(self) -> object:
+        text = self.text.strip()
+        if not text:
+            raise ValueError("has no value")
+        return self.option.parse(text)
+
+
+def read(
+    argv: Sequence[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    servers: Collection[str] = (),
+) -> Settings:
+    """The settings of this run.
+
+    :param servers: what ``--bottleserver`` may name; empty: not checked here.
+    :raises ConfigError: with every fault of every source.
+    :raises SystemExit: after ``--help`` and ``--version``.
+    """
+    faults: list[str] = []  # everything below adds to it and goes on
+    flags = list(_from_flags(sys.argv[1:] if argv is None else argv, faults))
+    variables = list(_from_environment(environ, faults))
+    file = _choose(CONFIGFILE, (flags, variables), faults)
+    lines = list(_from_file(file, faults)) if isinstance(file, Path) else []
+    values = {
+        option.name.replace("-", "_"): _choose(option, (flags, variables, lines), faults)
+        for option in OPTIONS
+        if option is not CONFIGFILE
+    }
+    server = values["bottleserver"]
+    if servers and isinstance(server, str) and server not in servers:
+        faults.append(f'no bottleserver is called "{server}"{_meant(server, servers)}')
+    if faults:
+        raise ConfigError(faults)
+    chosen: dict[str, Any] = {item.name: values[item.name] for item in fields(Settings)}
+    return Settings(**chosen)
+
+
+def _choose(option: Option, sources: Sequence[Sequence[_Given]], faults: list[str]) -> object:
+    """The value of the first source that has one; the faults of all."""
+    chosen: list[object] = []
+    for source in sources:
+        values: dict[str, object] = {}  # of the names of one option, the last wins a name
+        for given in source:
+            if given.option is not option:
+                continue
+            try:
+                values[given.place] = given.value()
+            except ValueError as fault:
+                faults.append(f"{given.place}: {fault}")
+        if len(set(values.values())) > 1:
+            faults.append(f"{' and '.join(values)} are the same option, with different values")
+        chosen.extend(values.values())
+    if chosen:
+        return chosen[0]
+    try:
+        default = option.default() if callable(option.default) else option.default
+        return None if default is None else option.parse(default)
+    except ValueError as fault:
+        faults.append(f"--{option.name}: {fault}")
+        return None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Faults are collected, not printed."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([message.removeprefix("argument ")])
+
+
+class _Collect(argparse.Action):
+    """Keep each flag's text under the name that it was given by."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.given.append((option_string, values if self.nargs is None else "yes"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Start an index server that acts as a cache for PyPI, for pip, uv, Poetry, "
+        "easy_install and other installers.",
+        epilog=f"Each option can also be given as a variable {_PREFIX}<NAME>, "
+        "and in a file that --configfile names.",
+    )
+    groups = {name: parser.add_argument_group(name, text) for name, text in GROUPS.items()}
+    groups["main"].add_argument(
+        "--version", action="version", version=__version__, help="show the version and exit"
+    )
+    for option in OPTIONS:
+        takes: dict[str, Any] = {"metavar": option.metavar} if option.metavar else {"nargs": 0}
+        groups[option.group].add_argument(
+            *option.flags,
+            action=_Collect,
+            default=argparse.SUPPRESS,
+            help=option.description,
+            **takes,
+        )
+    return parser
+
+
+def _from_flags(argv: Sequence[str], faults: list[str]) -> Iterator[_Given]:
+    namespace = argparse.Namespace(given=[])
+    try:
+        _, unknown = _parser().parse_known_args(argv, namespace)
+    except ConfigError as error:
+        faults.extend(error.faults)
+        unknown = []
+    known = {flag: option for option in OPTIONS for flag in option.flags}
+    for before, word in zip(["", *unknown], unknown, strict=False):
+        flag = word.partition("=")[0]
+        if flag.startswith("-"):
+            faults.append(f"unknown option {flag}{_meant(flag, known)}")
+        elif not before.startswith("-"):  # else it is the value of the unknown option
+            faults.append(f'unexpected argument "{word}"')
+    for flag, text in namespace.given:
+        yield _Given(known[flag], flag, text)
+
+
+def _from_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_Given]:
+    names = {name: option for option in OPTIONS for name in option.names}
+    known = {_PREFIX + name.replace("-", "_").upper(): names[name] for name in names}
+    for variable in sorted(environ):
+        if variable in known:
+            yield _Given(known[variable], variable, environ[variable])
+        elif variable.startswith(_PREFIX):
+            faults.append(f"unknown variable {variable}{_meant(variable, known)}")
+
+
+def _from_file(path: Path, faults: list[str]) -> Iterator[_Given]:
+    known = {name: option for option in OPTIONS for name in option.names}
+    del known[CONFIGFILE.name]
+    for key, text in _section(path, faults).items():
+        name = str(key).replace("_", "-")
+        if name not in known:
+            faults.append(f'unknown option "{key}" in {path}{_meant(name, known)}')
+        elif not isinstance(text, str):
+            faults.append(f"{key} in {path}: takes one value")
+        else:
+            yield _Given(known[name], f"{key} in {path}", text)
+
+
+def _section(path: Path, faults: list[str]) -> Mapping[object, object]:
+    """Our section of the file, with every value as text."""
+    try:
+        # BaseLoader makes text of all scalars, and is as safe as SafeLoader.
+        document = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506
+    except OSError as error:
+        faults.append(f"cannot read {path}: {error.strerror or error}")
+        return {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        faults.append(f"{path} is not YAML" + (f", see line {mark.line + 1}" if mark else ""))
+        return {}
+    if not isinstance(document, dict) or _SECTION not in document:
+        faults.append(f'{path} has no section "{_SECTION}:"')
+        return {}
+    section = document[_SECTION] or {}  # all of its lines may be comments
+    if not isinstance(section, dict):
+        faults.append(f'the section "{_SECTION}:" of {path} does not consist of "option: value"')
+        return {}
+    return section
+
+
+def _meant(word: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f", did you mean {close[0]}?" if close else ""

@@ -1,0 +1,207 @@
+"""Write project pages and lists of projects, as JSON and as HTML.
+
+PEP 833: the HTML form is frozen at version 1.4.  It carries the two attributes
+beyond it that uv reads.  JSON omits what is not known and never says null:
+uv refuses the whole page over one (protocol.md 0.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from urllib.parse import quote
+
+import orjson
+
+from devpi_server import names as names_of
+from devpi_server.records import Digests, Link, Page
+
+_HTML_START = (
+    '<!DOCTYPE html>\n<html>\n  <head>\n    <meta name="pypi:repository-version" content="1.4">\n'
+)
+_JSON_MINOR = 4
+_NAMES_A_CHUNK = 2000
+
+_UNQUOTED = re.compile(r"[A-Za-z0-9._~/-]*\Z")
+
+# ">" as well: clients of old cut pages with regular expressions.  A control
+# character cannot be said in HTML.
+_ESCAPES = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd")
+_ESCAPES.update(str.maketrans({
+    "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;",
+    "\t": "&#9;", "\n": "&#10;", "\r": "&#13;",
+}))  # fmt: skip
+_SPECIAL = re.compile("[&<>\"'\x00-\x1f\x7f-\x9f]")
+
+# sha256 first, because every client knows it; then the strongest.
+_BEST_DIGESTS = (
+    "sha256", "sha512", "sha384", "sha3_512", "blake2b", "sha3_384", "sha3_256", "blake2s",
+    "sha3_224", "sha224", "sha1", "md5",
+)  # fmt: skip
+
+
+def json_page(page: Page, prefix: str) -> bytes:
+    """A project page as PEP 691 has it.
+
+    :param prefix: the way from the page to its index: ``../../``.
+    """
+    links = page.links
+    # PEP 700 makes the size mandatory: claim no version that is not filled.
+    if all(link.size is not None for link in links):
+        minor = max(_JSON_MINOR, page.api_minor or 0)
+    else:
+        minor = 0
+    meta: dict[str, object] = {"api-version": f"1.{minor}"}
+    if page.serial is not None:
+        meta["_last-serial"] = page.serial
+    _add(meta, page.meta_extra)
+    data: dict[str, object] = {"meta": meta, "name": page.name, "versions": page.versions}
+    data["files"] = [_file(link, prefix) for link in links]
+    if page.status is not None:
+        status = {"status": page.status.status}
+        if page.status.reason is not None:
+            status["reason"] = page.status.reason
+        data["project-status"] = status
+    _add(data, page.extra)
+    return orjson.dumps(data, option=orjson.OPT_UTC_Z)
+
+
+def html_page(page: Page, prefix: str) -> bytes:
+    """A project page as PEP 503 has it, in ASCII so that no charset can spoil it."""
+    parts = [_HTML_START]
+    if page.status is not None:
+        parts.append(
+            f'    <meta name="pypi:project-status" content="{_escape(page.status.status)}">\n'
+        )
+        if page.status.reason is not None:
+            parts.append(
+                '    <meta name="pypi:project-status-reason"'
+                f' content="{_escape(page.status.reason)}">\n'
+            )
+    name = _escape(page.name)
+    parts.append(
+        f"    <title>links for {name}</title>\n  </head>\n  <body>\n    <h1>links for {name}</h1>\n"
+    )
+    parts.extend([_anchor(link, prefix) for link in page.links])
+    parts.append("  </body>\n</html>\n")
+    if page.serial is not None:
+        parts.append(f"<!--SERIAL {page.serial}-->")
+    return _encode("".join(parts))
+
+
+def listing_json(names: Iterable[str]) -> Iterator[bytes]:
+    """The list of projects as PEP 691 has it, in pieces."""
+    yield b'{"meta":{"api-version":"1.4"},"projects":['
+    separator = b""
+    remaining = iter(names)
+    while batch := [{"name": name} for name in islice(remaining, _NAMES_A_CHUNK)]:
+        yield separator + orjson.dumps(batch)[1:-1]
+        separator = b","
+    yield b"]}"
+
+
+def listing_html(names: Iterable[str], title: str) -> Iterator[bytes]:
+    """The list of projects as PEP 503 has it, in pieces.
+
+    :param names: valid project names, as they are to be shown.
+    """
+    heading = _escape(title)
+    yield _encode(
+        f"{_HTML_START}    <title>{heading}</title>\n  </head>\n  <body>\n    <h1>{heading}</h1>\n"
+    )
+    remaining = iter(names)
+    while batch := [_project_anchor(name) for name in islice(remaining, _NAMES_A_CHUNK)]:
+        yield _encode("".join(batch))
+    yield b"  </body>\n</html>\n"
+
+
+def _project_anchor(name: str) -> str:
+    # A valid project name has nothing to escape.
+    normal = name if names_of.is_normalized(name) else names_of.project(name)
+    return f'    <a href="{normal}/">{name}</a><br/>\n'
+
+
+def _file(link: Link, prefix: str) -> dict[str, object]:
+    data: dict[str, object] = {
+        "filename": link.filename,
+        "url": prefix + _path(link),
+        "hashes": dict(link.digests),
+    }
+    if link.requires_python is not None:
+        data["requires-python"] = link.requires_python
+    if link.size is not None:
+        data["size"] = link.size
+    if link.uploaded is not None:
+        data["upload-time"] = link.uploaded
+    data["yanked"] = link.yanked
+    if link.core_metadata is not None:
+        # PEP 714: both names, for clients from before and after.
+        data["core-metadata"] = data["dist-info-metadata"] = dict(link.core_metadata) or True
+    if link.gpg_sig is not None:
+        data["gpg-sig"] = link.gpg_sig
+    if link.provenance is not None:
+        data["provenance"] = link.provenance
+    if link.extra:
+        _add(data, link.extra)
+    return data
+
+
+def _add(data: dict[str, object], extra: Mapping[str, object]) -> None:
+    for key, value in extra.items():
+        if value is not None:
+            data.setdefault(key, value)
+
+
+def _anchor(link: Link, prefix: str) -> str:
+    attributes = ""
+    if link.requires_python is not None:
+        attributes = f' data-requires-python="{_escape(link.requires_python)}"'
+    if link.core_metadata is not None:
+        offered = _best(link.core_metadata) or "true"
+        attributes += f' data-core-metadata="{offered}" data-dist-info-metadata="{offered}"'
+    if link.yanked is not False:
+        reason = "" if link.yanked is True else _escape(link.yanked)
+        attributes += f' data-yanked="{reason}"'
+    if link.gpg_sig is not None:
+        attributes += ' data-gpg-sig="true"' if link.gpg_sig else ' data-gpg-sig="false"'
+    if link.provenance is not None:
+        attributes += f' data-provenance="{_escape(link.provenance)}"'
+    if link.uploaded is not None:
+        # Always UTC, so the offset is always "+00:00".
+        attributes += f' data-upload-time="{link.uploaded.isoformat()[:-6]}Z"'
+    if link.size is not None:
+        attributes += f' data-size="{link.size}"'
+    digest = _best(link.digests)
+    fragment = f"#{digest}" if digest else ""
+    return (
+        f'    <a href="{prefix}{_path(link)}{fragment}"{attributes}>'
+        f"{_escape(link.filename)}</a><br/>\n"
+    )
+
+
+def _path(link: Link) -> str:
+    """Where the index serves a file, percent-encoded after the ``+f`` or ``+e``."""
+    path = names_of.file_path(link.filename, link.url, link.digests)
+    if _UNQUOTED.match(path, 2):
+        return path
+    return path[:2] + quote(path[2:], safe="/~")
+
+
+def _best(digests: Digests) -> str:
+    """``sha256=…``, or the strongest there is; empty where there is none."""
+    sha256 = digests.get("sha256")
+    if sha256 is not None:
+        return f"sha256={sha256}"
+    for algorithm in _BEST_DIGESTS:
+        if algorithm in digests:
+            return f"{algorithm}={digests[algorithm]}"
+    return ""
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES) if _SPECIAL.search(text) else text
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("ascii", "xmlcharrefreplace")

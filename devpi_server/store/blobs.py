@@ -1,0 +1,63 @@
+"""Blobs: file contents by their sha256."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Content that is held, whole and verified."""
+
+    sha256: str
+    size: int
+    path: Path
+
+
+class IncomingBlob(Protocol):
+    """Content that is being written. Others may read what is there already."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all that was written so far, in hex."""
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises StoreError."""
+
+    def reader(self) -> int:
+        """A file descriptor to read with; it stays good after ``commit``."""
+
+    def commit(self) -> Blob:
+        """Keep it, durably. Raises StoreError."""
+
+    def abandon(self) -> None:
+        """Forget it; no effect after ``commit``."""
+
+
+class BlobStore(Protocol):
+    """Content-addressed storage of files. All methods raise StoreError for a sick disk."""
+
+    def find(self, sha256: str) -> Blob | None:
+        """The blob, None if it is not held."""
+
+    def incoming(self, prefix: str = "") -> IncomingBlob:
+        """Begin a new blob; the prefix lets other processes find it while it grows."""
+
+    def under_way(self, prefix: str) -> tuple[str, int] | None:
+        """A blob of any process that is being written under this prefix.
+
+        :return: its name, and a descriptor to read it with, which the caller closes.
+        """
+
+    def remove(self, sha256: str) -> None:
+        """Drop the blob, if it is held."""
+
+    def digests(self) -> Iterator[str]:
+        """The sha256 of every blob, in no order."""

@@ -1,0 +1,93 @@
+"""Blobs as files: ``files/<aa>/<sha256>``."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from devpi_server.store.blobs import Blob, IncomingBlob
+from devpi_server.store.incoming import Incoming, Part, translated
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class LocalBlobs:
+    """A ``BlobStore`` in a folder."""
+
+    def __init__(self, folder: Path, incoming: Incoming) -> None:
+        self._folder = folder
+        self._incoming = incoming
+
+    def _path(self, sha256: str) -> Path:
+        if not _SHA256.match(sha256):
+            raise ValueError(sha256)
+        return self._folder / sha256[:2] / sha256
+
+    def find(self, sha256: str) -> Blob | None:
+        path = self._path(sha256)
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            with translated("read a held file"):
+                raise
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return Blob(sha256, found.st_size, path)
+
+    def incoming(self, prefix: str = "") -> IncomingBlob:
+        return _LocalIncoming(self, self._incoming.part(prefix))
+
+    def under_way(self, prefix: str) -> tuple[str, int] | None:
+        path = self._incoming.find(prefix)
+        if path is None:
+            return None
+        with translated("read a file under way"), suppress(FileNotFoundError):
+            return path.name, os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return None
+
+    def remove(self, sha256: str) -> None:
+        with translated("remove a held file"), suppress(FileNotFoundError):
+            self._path(sha256).unlink()
+
+    def digests(self) -> Iterator[str]:
+        with translated("list the held files"), suppress(FileNotFoundError):
+            for folder in self._folder.iterdir():
+                for path in folder.iterdir():
+                    if _SHA256.match(path.name):
+                        yield path.name
+
+
+class _LocalIncoming:
+    def __init__(self, blobs: LocalBlobs, part: Part) -> None:
+        self._blobs = blobs
+        self._part = part
+
+    @property
+    def size(self) -> int:
+        return self._part.size
+
+    @property
+    def sha256(self) -> str:
+        return self._part.sha256
+
+    def write(self, data: bytes) -> None:
+        self._part.write(data)
+
+    def reader(self) -> int:
+        return self._part.reader()
+
+    def commit(self) -> Blob:
+        sha256 = self._part.sha256
+        path = self._blobs._path(sha256)
+        # Replaces equal bytes if another process was quicker.
+        self._part.commit(path, durable=True)
+        return Blob(sha256, self._part.size, path)
+
+    def abandon(self) -> None:
+        self._part.abandon()

@@ -1,0 +1,178 @@
+"""Files under way: every write of the store begins here and ends with a rename.
+
+A *part* is a file in ``<datadir>/incoming`` that its writer holds a kernel
+lock on.  ``commit`` makes it durable and moves it to its place in one step, so
+no reader ever sees half a file; a writer that dies leaves an unlocked part,
+which the next start sweeps away.  Several processes may share the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from devpi_server.errors import Full, StoreError
+
+log = logging.getLogger(__name__)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn the operating system's errors into ours, once, at this border.
+
+    :raises Full: the disk or the quota is full.
+    :raises StoreError: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise Full(f"no space left to {what}") from error
+        raise StoreError(f"cannot {what}: {error.strerror}") from error
+
+
+class Part:
+    """One file on its way in. Made by ``Incoming.part``; not for several threads to write."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.size = 0
+        self._fd = fd
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Append the data.
+
+        :raises StoreError: it could not be written; the part is to be abandoned.
+        """
+        with translated("write a file"):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+        self._hash.update(data)
+        self.size += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all that was written, in hex."""
+        return self._hash.hexdigest()
+
+    def reader(self) -> int:
+        """A new file descriptor to read the part with, which also survives ``commit``."""
+        with translated("read a file"):
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def commit(self, target: Path, *, durable: bool, mtime_ns: int | None = None) -> None:
+        """Move the part to its place, replacing what is there.
+
+        :param durable: survive a power failure too: fsync the file and its folder.
+        :param mtime_ns: modification time to give it, else now.
+        :raises StoreError: nothing was moved.
+        """
+        with translated("keep a file"):
+            if mtime_ns is not None:
+                os.utime(self._fd, ns=(mtime_ns, mtime_ns))
+            if durable:
+                os.fsync(self._fd)
+            try:
+                os.replace(self.path, target)
+            except FileNotFoundError:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(self.path, target)
+            if durable:
+                _sync_folder(target.parent)
+        self._close()
+
+    def abandon(self) -> None:
+        """Delete the part; does nothing once it is committed or abandoned."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
+
+class Incoming:
+    """The folder of parts.
+
+    :raises StoreError: it cannot be made or written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with translated(f"make the folder {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def part(self, prefix: str = "") -> Part:
+        """A new, empty part, whose file name starts with the prefix."""
+        with translated("begin a file"):
+            while True:
+                path = self.folder / f"{prefix}{secrets.token_hex(8)}.part"
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.fstat(fd).st_nlink:
+                    return Part(path, fd)
+                os.close(fd)  # a sweep of another process was between open and lock
+
+    def write(
+        self, target: Path, data: bytes, *, durable: bool, mtime_ns: int | None = None
+    ) -> None:
+        """Put the data at the target in one atomic step: the one way to write a small file."""
+        part = self.part()
+        try:
+            part.write(data)
+            part.commit(target, durable=durable, mtime_ns=mtime_ns)
+        finally:
+            part.abandon()
+
+    def find(self, prefix: str) -> Path | None:
+        """A part whose name starts with the prefix, of any process."""
+        with translated("look for a file under way"), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(prefix):
+                    return self.folder / entry.name
+        return None
+
+    def sweep(self) -> int:
+        """Delete the parts of writers that are no more; return how many they were."""
+        swept = 0
+        with translated("sweep the incoming folder"):
+            for path in list(self.folder.iterdir()):
+                with suppress(FileNotFoundError):
+                    swept += self._sweep_one(path)
+        if swept:
+            log.info("swept %d unfinished files of an earlier run", swept)
+        return swept
+
+    def _sweep_one(self, path: Path) -> bool:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            path.unlink()
+            return True
+        finally:
+            os.close(fd)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a power failure."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,84 @@
+"""What asking upstream means: the protocol of the way out, and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A document, whole and decoded."""
+
+    url: str  # after redirects
+    document: bytes
+    content_type: str
+    etag: str | None = None
+    serial: int | None = None  # X-PyPI-Last-Serial
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """Upstream says that what is held is current."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Upstream says that there is no such thing."""
+
+
+class Stream(Protocol):
+    """A body that is arriving; upstream's status is known and good."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body as it is on the wire; None: not told."""
+
+    @property
+    def content_type(self) -> str:
+        """As upstream says it."""
+
+    @property
+    def url(self) -> str:
+        """Where it comes from, after redirects."""
+
+    @property
+    def etag(self) -> str | None:
+        """As upstream says it."""
+
+    @property
+    def serial(self) -> int | None:
+        """X-PyPI-Last-Serial."""
+
+    @property
+    def encoded(self) -> bool:
+        """Whether the body is in a content encoding."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it is on the wire, as it arrives.
+
+        :raises UpstreamError: it broke off, or it is not as long as it said.
+        """
+
+    def decoded(self, limit: int) -> Iterator[bytes]:
+        """The body without its content encoding.
+
+        :raises UpstreamError: as ``chunks``; or it is longer than the limit in bytes.
+        """
+
+
+class UpstreamClient(Protocol):
+    """The way out. Every method raises UpstreamError when it cannot tell."""
+
+    def get(self, url: str, *, etag: str | None = None) -> Fresh | NotModified | Absent:
+        """A project page, whole, within the deadline for pages."""
+
+    def stream(
+        self, url: str, *, etag: str | None = None, page: bool = False
+    ) -> AbstractContextManager[Stream | NotModified | Absent]:
+        """A body of any size; ``page``: as an index page, in a content encoding."""
+
+    def size(self, url: str) -> int | Absent | None:
+        """The size of a file in bytes, without its body; None: upstream does not tell."""

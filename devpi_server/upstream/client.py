@@ -1,0 +1,380 @@
+"""HTTP to other indexes: the one importer of ``requests``.
+
+Everything that comes back is hostile: sizes are bounded, encodings decoded
+with a limit, redirects followed by hand (http and https only, credentials
+never leave their origin), and every wait has a deadline.
+
+Why prepared requests go straight to the adapter: ``Session.get`` reads the
+environment, netrc and cookies for each request, which costs about as much as
+the request itself; here that happens once an origin.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url, get_netrc_auth
+from urllib3.exceptions import HTTPError as Urllib3Error
+from urllib3.exceptions import ReadTimeoutError
+
+from devpi_server import __version__
+from devpi_server.concurrency import BoundedCache, Clock
+from devpi_server.errors import Corrupt, Denied, Failed, TimedOut, Unreachable
+from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream
+
+log = logging.getLogger(__name__)
+
+# PEP 691: JSON first, HTML where that is all there is.
+ACCEPT_PAGE = (
+    "application/vnd.pypi.simple.v1+json, "
+    "application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+)
+LARGEST_PAGE = 64 * 1024 * 1024  # bytes, decoded; the largest real page has 11 MB
+_CHUNK = 256 * 1024
+_HOPS = 8
+_REDIRECTS = {301, 302, 303, 307, 308}
+_LONGEST_PAUSE = 600  # seconds of a Retry-After that we believe
+_CONNECTIONS = 64  # kept open an origin
+_ORIGINS = 500  # whose settings are remembered
+# In units of the timeout: files come from slower places than pages, and may stall.
+_FILE_GAP = 3  # wait for an answer, or the next bytes, of a file
+_PAGE_IN_ALL = 6  # a page that trickles in
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What the environment says about one scheme, host and port."""
+
+    proxies: dict[str, str]
+    verify: bool | str
+    cert: Any
+    authorization: str | None
+
+
+class RequestsClient:
+    """An ``UpstreamClient`` over pooled connections.
+
+    :param timeout: seconds to connect, and to wait for an answer to begin.
+    :param credentials_url: an address with ``user:password@``, sent to its origin only.
+    """
+
+    def __init__(self, *, timeout: float, clock: Clock, credentials_url: str = "") -> None:
+        self._timeout = timeout
+        self._clock = clock
+        self._credentials = (_origin_of(credentials_url), get_auth_from_url(credentials_url))
+        self._session = requests.Session()
+        self._user_agent = f"devpi-server/{__version__} {requests.utils.default_user_agent()}"
+        for scheme in ("http://", "https://"):
+            self._session.mount(
+                scheme, HTTPAdapter(pool_connections=16, pool_maxsize=_CONNECTIONS, max_retries=0)
+            )
+        self._origins: BoundedCache[str, _Origin] = BoundedCache(_ORIGINS)
+        # Origin or address → when it may be asked again, as it told us by Retry-After.
+        self._pauses: BoundedCache[str, float] = BoundedCache(_ORIGINS)
+
+    def get(self, url: str, *, etag: str | None = None) -> Fresh | NotModified | Absent:
+        deadline = time.monotonic() + self._timeout * _PAGE_IN_ALL
+        with self._stream(url, etag, self._timeout, page=True) as answer:
+            if isinstance(answer, NotModified | Absent):
+                return answer
+            document = bytearray()
+            for chunk in answer.decoded(LARGEST_PAGE):
+                document += chunk
+                if time.monotonic() > deadline:
+                    raise TimedOut(f"{_host(url)} sends the page too slowly")
+            return Fresh(
+                answer.url, bytes(document), answer.content_type, answer.etag, answer.serial
+            )
+
+    def stream(
+        self, url: str, *, etag: str | None = None, page: bool = False
+    ) -> AbstractContextManager[Stream | NotModified | Absent]:
+        return self._stream(url, etag, self._timeout * _FILE_GAP, page=page)
+
+    @contextmanager
+    def _stream(
+        self, url: str, etag: str | None, gap: float, *, page: bool
+    ) -> Iterator[Stream | NotModified | Absent]:
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if page:
+            headers = {"Accept": ACCEPT_PAGE, "Accept-Encoding": "gzip"}
+        if etag:
+            headers["If-None-Match"] = etag
+        response = self._follow("GET", url, headers, gap)
+        try:
+            if response.status_code == 304 and etag:
+                yield NotModified()
+            elif response.status_code in (404, 410):
+                yield Absent()
+            else:
+                self._expect_ok(response)
+                yield _Body(response)
+        finally:
+            response.close()
+
+    def size(self, url: str) -> int | Absent | None:
+        response = self._follow("HEAD", url, {"Accept-Encoding": "identity"}, self._timeout)
+        response.close()
+        if response.status_code in (404, 410):
+            return Absent()
+        self._expect_ok(response)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            return None
+        return _length(response)
+
+    def _expect_ok(self, response: requests.Response) -> None:
+        """Raise what a status other than 200 means."""
+        status, host = response.status_code, _host(response.url)
+        if status == 200:
+            return
+        retry_after = self._retry_after(response)
+        if status in (401, 403, 429):
+            raise Denied(f"{host} refuses us with {status}", retry_after=retry_after)
+        if status >= 500:
+            raise Failed(f"{host} answers with {status}", retry_after=retry_after)
+        raise Corrupt(f"{host} answers with {status}, which says nothing")
+
+    def _retry_after(self, response: requests.Response) -> int | None:
+        """Upstream's Retry-After in seconds, which is obeyed from now on."""
+        text = response.headers.get("Retry-After", "").strip()
+        if response.status_code not in (429, 503) or not text:
+            return None
+        if text.isascii() and text.isdigit():
+            seconds = int(text[:9])
+        else:
+            try:
+                when = email.utils.parsedate_to_datetime(text).timestamp()
+            except ValueError:
+                return None
+            seconds = int(when - self._clock())
+        seconds = max(1, min(_LONGEST_PAUSE, seconds))
+        # 429 is about us, 503 about what was asked for.
+        what = _origin_of(response.url) if response.status_code == 429 else response.url
+        self._pauses.put(what, self._clock() + seconds, 1)
+        return seconds
+
+    def _check_pause(self, url: str) -> None:
+        for what in (_origin_of(url), _without_userinfo(url)):
+            until = self._pauses.get(what)
+            if until is not None and 0 < (left := until - self._clock()) <= _LONGEST_PAUSE:
+                raise Denied(
+                    f"{_host(url)} asked to be left alone for {left:.0f} s",
+                    retry_after=int(left) + 1,
+                )
+
+    def _follow(
+        self, method: str, url: str, headers: dict[str, str], gap: float
+    ) -> requests.Response:
+        """Send the request and follow redirects; the response's body is still to be read."""
+        for _ in range(_HOPS):
+            _expect_web_address(url)
+            self._check_pause(url)
+            response = self._send(method, url, headers, gap)
+            location = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or location is None:
+                return response
+            response.close()
+            target = urljoin(url, location.strip())
+            if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+                raise Corrupt(f"{_host(url)} redirects from https to plain http")
+            url = target
+        raise Corrupt(f"{_host(url)} redirects in circles")
+
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], gap: float
+    ) -> requests.Response:
+        """One request; a broken connection gets a second try on a new one."""
+        origin = self._origin(url)
+        headers = headers | {"User-Agent": self._user_agent}
+        if origin.authorization:
+            headers["Authorization"] = origin.authorization
+        with translated(url):
+            prepared = requests.Request(method, _without_userinfo(url), headers=headers).prepare()
+        adapter = self._session.get_adapter(url)
+        for last in (False, True):
+            try:
+                with translated(url):
+                    return adapter.send(
+                        prepared,
+                        stream=True,
+                        timeout=(self._timeout, gap),
+                        verify=origin.verify,
+                        cert=origin.cert,
+                        proxies=origin.proxies,
+                    )
+            except Unreachable:
+                if last:
+                    raise
+                # Idle connections to a host that has gone away are all bad at once.
+                if isinstance(adapter, HTTPAdapter):
+                    adapter.poolmanager.clear()
+        raise AssertionError  # the loop has returned or raised
+
+    def _origin(self, url: str) -> _Origin:
+        key = _origin_of(url)
+        origin = self._origins.get(key)
+        if origin is None:
+            found = self._session.merge_environment_settings(url, {}, None, None, None)
+            origin = _Origin(
+                dict(found["proxies"]),
+                True if found["verify"] is None else found["verify"],
+                found["cert"],
+                self._authorization(url),
+            )
+            self._origins.put(key, origin, 1)
+        return origin
+
+    def _authorization(self, url: str) -> str | None:
+        origin, auth = self._credentials
+        if origin != _origin_of(url) or not any(auth):
+            found = get_netrc_auth(url)
+            if not found:
+                return None
+            auth = found
+        probe = requests.Request("GET", url, auth=HTTPBasicAuth(*auth)).prepare()
+        return probe.headers["Authorization"]
+
+
+@dataclass(slots=True)
+class _Body:
+    """A ``Stream`` over a response."""
+
+    _response: requests.Response
+    url: str = field(init=False)
+    length: int | None = field(init=False)
+    content_type: str = field(init=False)
+    etag: str | None = field(init=False)
+    serial: int | None = field(init=False)
+    encoded: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        headers = self._response.headers
+        self.url = self._response.url
+        self.length = _length(self._response)
+        self.content_type = headers.get("Content-Type", "")
+        self.etag = headers.get("ETag")
+        serial = headers.get("X-PyPI-Last-Serial", "")
+        self.serial = int(serial) if serial.isascii() and serial.isdigit() else None
+        encoding = headers.get("Content-Encoding", "").strip().lower()
+        self.encoded = encoding not in ("", "identity")
+
+    def chunks(self) -> Iterator[bytes]:
+        raw = self._response.raw
+        received = 0
+        with translated(self.url):
+            while chunk := raw.read1(_CHUNK, decode_content=False):
+                received += len(chunk)
+                yield chunk
+        if self.length is not None and received != self.length:
+            raise Unreachable(
+                f"{_host(self.url)} broke off after {received} of {self.length} bytes"
+            )
+
+    def decoded(self, limit: int) -> Iterator[bytes]:
+        encoding = self._response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding in ("", "identity"):
+            pieces = self.chunks()
+        elif encoding in ("gzip", "x-gzip"):
+            pieces = _gunzip(self.chunks(), self.url)
+        else:
+            raise Corrupt(f"{_host(self.url)} answers in the encoding {encoding[:40]!r}")
+        total = 0
+        for piece in pieces:
+            total += len(piece)
+            if total > limit:
+                raise Corrupt(f"{_host(self.url)} sends more than {limit >> 20} MB for a page")
+            yield piece
+
+
+def _gunzip(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
+    """Decode gzip in pieces of bounded size, however strongly it is compressed."""
+    decoder = zlib.decompressobj(31)
+    try:
+        for chunk in chunks:
+            data = chunk
+            while data:
+                yield decoder.decompress(data, _CHUNK)
+                data = decoder.unconsumed_tail
+        yield decoder.flush()
+    except zlib.error as error:
+        raise Corrupt(f"{_host(url)} sends broken gzip") from error
+    if not decoder.eof:
+        raise Corrupt(f"{_host(url)} sends gzip that breaks off")
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn the HTTP library's errors into ours, once, at this border.
+
+    :raises TimedOut: no answer in time.
+    :raises Unreachable: anything else that went wrong with the connection.
+    """
+    try:
+        yield
+    except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
+        raise TimedOut(f"{_host(url)} did not answer in time") from error
+    except (requests.RequestException, Urllib3Error, OSError, ValueError) as error:
+        # ValueError: urllib3's own, for a Content-Length or a chunk size that is no number.
+        log.debug("request of %s failed: %s", _host(url), error)
+        raise Unreachable(f"{_host(url)} cannot be reached: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """One short phrase for what the HTTP library wraps in many layers."""
+    seen: BaseException | None = error
+    inner = error
+    while seen is not None:
+        inner = seen
+        args = [arg for arg in seen.args if isinstance(arg, BaseException)]
+        reason = getattr(seen, "reason", None)
+        seen = reason if isinstance(reason, BaseException) else (args[0] if args else None)
+    text = getattr(inner, "strerror", None) or type(inner).__name__
+    return str(text)
+
+
+def _length(response: requests.Response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    if "Transfer-Encoding" in response.headers or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text[:15])
+
+
+def _expect_web_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise Corrupt("upstream names an address that is none") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        raise Corrupt("upstream names an address that is not http or https")
+
+
+def _origin_of(url: str) -> str:
+    """Scheme, host and port, in one spelling."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def _without_userinfo(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _host(url: str) -> str:
+    """The host, as messages name it: without credentials and path."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "upstream"
+    except ValueError:
+        return "upstream"

@@ -1,0 +1,390 @@
+"""Fetching files: one fetch a file, however many clients and processes want it.
+
+The first who asks starts the download; who comes later joins it.  Between
+processes a lock decides who downloads; the others *shadow* it: they read the
+growing file of the first, and take over if it dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from devpi_server import names
+from devpi_server.concurrency import Crew, SingleFlight
+from devpi_server.errors import Corrupt, DevpiError, NoSuchFile, StoreError, TimedOut, UpstreamError
+from devpi_server.names import NormalizedName
+from devpi_server.records import Link
+from devpi_server.store import artefact
+from devpi_server.store.blobs import Blob, BlobStore, IncomingBlob
+from devpi_server.store.heldfiles import Fact, Facts, HeldFile, HeldFiles
+from devpi_server.store.locks import Lock, Locks
+from devpi_server.upstream.arriving import Arriving
+from devpi_server.upstream.base import Absent, NotModified, Stream, UpstreamClient
+
+log = logging.getLogger(__name__)
+
+PATIENT = 2.5  # times the timeout: how long a client waits for upstream's status
+_LOOK_EVERY = 0.02  # seconds between two looks at another process's download
+_OPENERS, _DOWNLOADS = 32, 64  # threads
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to fetch."""
+
+    path: str  # under which the index serves it
+    project: NormalizedName
+    link: Link
+
+
+class FileFetcher:
+    """Fetches and holds the files of one mirror.
+
+    :param scope: the mirror's name; keeps its downloads apart from other mirrors'.
+    :param timeout: seconds; a client waits for upstream's status a few times as long.
+    """
+
+    def __init__(
+        self,
+        *,
+        scope: str,
+        client: UpstreamClient,
+        blobs: BlobStore,
+        held: HeldFiles,
+        facts: Facts,
+        locks: Locks,
+        timeout: float,
+        offline: bool,
+    ) -> None:
+        self._scope = scope
+        self._client = client
+        self._blobs = blobs
+        self._held = held
+        self._facts = facts
+        self._locks = locks
+        self._timeout = timeout
+        self._offline = offline
+        self._flights: SingleFlight[Arriving | HeldFile] = SingleFlight(Crew("open", _OPENERS))
+        self._crew = Crew("download", _DOWNLOADS)
+        self._guard = threading.Lock()
+        self._under_way: dict[str, Arriving] = {}
+
+    def find(self, path: str) -> tuple[HeldFile, Blob] | None:
+        """The file, if it is held. No network.
+
+        :raises StoreError: the disk is sick.
+        """
+        # A request that was parked and runs again is to join what it waited for.
+        return None if self._flights.was_awaited(path) else self._find(path)
+
+    def _find(self, path: str) -> tuple[HeldFile, Blob] | None:
+        held = self._held.find(path)
+        if held is None:
+            return None
+        blob = self._blobs.find(held.sha256)
+        if blob is None or blob.size != held.size:
+            self._held.forget(path)
+            return None
+        return held, blob
+
+    def join(self, wanted: Wanted) -> Arriving | HeldFile:
+        """Start or join the one download of this file; upstream's status is known then.
+
+        :raises NoSuchFile: upstream does not have it, or may not be asked.
+        :raises UpstreamError: cannot tell.
+        """
+        if self._offline:
+            raise NoSuchFile(f"{wanted.link.filename} is not in the cache")
+        with self._guard:
+            arriving = self._under_way.get(wanted.path)
+        if arriving is not None:
+            return arriving
+        return self._flights.do(wanted.path, lambda: self._open(wanted), self._timeout * PATIENT)
+
+    def size(self, wanted: Wanted) -> int | None:
+        """The size of the file in bytes, without fetching it; None: upstream does not tell.
+
+        :raises NoSuchFile: upstream does not have it, or may not be asked.
+        :raises UpstreamError: cannot tell.
+        """
+        with self._guard:
+            arriving = self._under_way.get(wanted.path)
+        if arriving is not None and arriving.length is not None:
+            return arriving.length
+        if wanted.link.size is not None:
+            return wanted.link.size
+        if self._offline:
+            raise NoSuchFile(f"{wanted.link.filename} is not in the cache")
+        size = self._client.size(wanted.link.url)
+        if isinstance(size, Absent):
+            raise NoSuchFile(f"upstream has no file {wanted.link.filename}")
+        return size
+
+    def make_metadata(self, wheel: HeldFile) -> None:
+        """Read the metadata out of a held wheel and hold it beside, where upstream has none."""
+        blob = self._blobs.find(wheel.sha256)
+        if blob is None:
+            return
+        with open(blob.path, "rb") as file:
+            metadata = artefact.wheel_metadata(file)
+        incoming = self._blobs.incoming()
+        try:
+            if metadata is not None:
+                incoming.write(metadata)
+                made = incoming.commit()
+                self._record(wheel.path + names.METADATA, wheel.project, wheel.url, made)
+        finally:
+            incoming.abandon()
+        if metadata is not None:
+            self._add_fact(wheel, hashlib.sha256(metadata).hexdigest())
+
+    # Opening: on a thread of the flights.
+
+    def _open(self, wanted: Wanted) -> Arriving | HeldFile:
+        deadline = time.monotonic() + self._timeout * PATIENT
+        while time.monotonic() < deadline:
+            with self._guard:
+                arriving = self._under_way.get(wanted.path)
+            if arriving is not None:
+                return arriving
+            # The lock first: who finishes a download records it before letting go.
+            lock = self._locks.try_hold(self._key(wanted))
+            found = self._find(wanted.path)
+            if found is not None:
+                if lock is not None:
+                    lock.release()
+                return found[0]
+            if lock is not None:
+                return self._start(wanted, lock)
+            shadowed = self._shadow(wanted)
+            if shadowed is not None:
+                return shadowed
+            time.sleep(_LOOK_EVERY)
+        raise TimedOut("another process is waiting for upstream's answer")
+
+    def _key(self, wanted: Wanted) -> str:
+        return hashlib.sha256(f"{self._scope} {wanted.path}".encode()).hexdigest()[:32]
+
+    def _start(self, wanted: Wanted, lock: Lock) -> Arriving:
+        """Ask upstream for the file; its body is received on a thread of its own."""
+        stack = ExitStack()
+        try:
+            stream = self._ask(wanted, stack)
+        except BaseException:
+            stack.close()
+            lock.release()
+            raise
+        arriving = Arriving(_length(wanted, stream))
+        self._begin(wanted, arriving)
+        self._crew.submit(lambda: self._download(wanted, arriving, lock, stream, stack))
+        return arriving
+
+    def _begin(self, wanted: Wanted, arriving: Arriving) -> None:
+        with self._guard:
+            self._under_way[wanted.path] = arriving
+
+    def _ask(self, wanted: Wanted, stack: ExitStack) -> Stream:
+        """Upstream's answer, once its head has turned out to be that of this file."""
+        filename = wanted.link.filename
+        stream = stack.enter_context(self._client.stream(wanted.link.url))
+        if isinstance(stream, Absent):
+            raise NoSuchFile(f"upstream has no file {filename}")
+        if isinstance(stream, NotModified):
+            raise Corrupt(f"upstream says that {filename} is not modified, unasked")
+        if not wanted.link.digests:
+            # Nothing will tell these bytes from others later, so be strict now.
+            if stream.encoded:
+                raise Corrupt(f"upstream sends {filename} in a content encoding")
+            if stream.content_type.startswith("text/html") and not filename.endswith(".html"):
+                raise Corrupt(f"upstream sends a web page in place of {filename}")
+        size = wanted.link.size
+        if size is not None and stream.length not in (None, size):
+            raise Corrupt(f"upstream sends {filename} with a length that its index denies")
+        return stream
+
+    # Downloading: on a thread of the crew.
+
+    def _download(
+        self, wanted: Wanted, arriving: Arriving, lock: Lock, stream: Stream, stack: ExitStack
+    ) -> None:
+        """Receive, verify and hold the file, with a second try if somebody still waits."""
+        error: DevpiError
+        try:
+            for last in (False, True):
+                try:
+                    if last:
+                        stream = self._ask(wanted, stack)
+                    with stack:
+                        blob = self._receive(wanted, arriving, stream)
+                    arriving.finish(self._hold(wanted, blob))
+                    return
+                except (UpstreamError, NoSuchFile) as failure:
+                    error = failure
+                    log.warning("download of %s failed: %s", wanted.link.filename, failure.message)
+                    if not arriving.is_awaited():
+                        break
+            arriving.fail(error)
+        except StoreError as failure:
+            log.error("download of %s failed: %s", wanted.link.filename, failure.message)
+            arriving.fail(failure)
+        except BaseException:
+            arriving.fail(StoreError("the download failed, see the server's log"))
+            log.exception("download of %s failed", wanted.link.filename)
+        finally:
+            with self._guard:
+                self._under_way.pop(wanted.path, None)
+            lock.release()
+            stack.close()
+        self._make_wheel_metadata(wanted, arriving)
+
+    def _receive(self, wanted: Wanted, arriving: Arriving, stream: Stream) -> Blob:
+        """One attempt. The bytes are released to the readers as they come."""
+        length = _length(wanted, stream)
+        prefix = f"{self._key(wanted)}.{'' if length is None else length}."
+        incoming = self._blobs.incoming(prefix)
+        try:
+            arriving.begin(incoming.reader())
+            check = _Check(wanted.link)
+            for chunk in stream.chunks():
+                if length is not None and incoming.size + len(chunk) > length:
+                    raise Corrupt(f"upstream sends {wanted.link.filename} longer than it says")
+                incoming.write(chunk)
+                check.update(chunk)
+                arriving.advance(incoming.size)
+            check.verify(incoming, length)
+            arriving.release(incoming.size)
+            return incoming.commit()
+        finally:
+            incoming.abandon()
+
+    def _hold(self, wanted: Wanted, blob: Blob) -> HeldFile:
+        """Record that the file is held, and what that teaches us about its link."""
+        link = wanted.link
+        held = self._record(wanted.path, wanted.project, link.url, blob)
+        if "sha256" not in link.digests or link.size is None:
+            # The digest is known from now on, so pages will show another path.
+            digests = {"sha256": blob.sha256, **link.digests}
+            path = names.file_path(link.filename, link.url, digests)
+            if path != wanted.path and not names.split_companion(link.filename)[1]:
+                self._record(path, wanted.project, link.url, blob)
+            self._add_fact(held, None)
+        return held
+
+    def _record(self, path: str, project: str, url: str, blob: Blob) -> HeldFile:
+        filename = path.rpartition("/")[2]
+        held = HeldFile(path, filename, project, url, blob.sha256, blob.size)
+        self._held.put(held)
+        return held
+
+    def _add_fact(self, held: HeldFile, metadata: str | None) -> None:
+        if names.split_companion(held.filename)[1]:
+            return  # pages do not list companions
+        fact = Fact(held.filename, held.url, held.sha256, held.size, metadata)
+        self._facts.add(NormalizedName(held.project), fact)
+
+    def _make_wheel_metadata(self, wanted: Wanted, arriving: Arriving) -> None:
+        """After the clients are served: what upstream does not offer, the wheel itself does."""
+        link = wanted.link
+        offered = link.core_metadata is not None or not link.filename.endswith(".whl")
+        if offered or arriving.finished.exception() is not None:
+            return
+        try:
+            self.make_metadata(arriving.finished.result())
+        except StoreError as error:
+            log.error("cannot keep the metadata of %s: %s", link.filename, error.message)
+
+    # Shadowing another process's download.
+
+    def _shadow(self, wanted: Wanted) -> Arriving | None:
+        """Join the download of another process, once it has begun to receive."""
+        found = self._blobs.under_way(f"{self._key(wanted)}.")
+        if found is None:
+            return None
+        name, fd = found
+        length = name.split(".")[1]
+        arriving = Arriving(int(length) if length else None)
+        arriving.begin(fd)
+        self._begin(wanted, arriving)
+        self._crew.submit(lambda: self._follow(wanted, arriving, name, fd))
+        return arriving
+
+    def _follow(self, wanted: Wanted, arriving: Arriving, name: str, fd: int) -> None:
+        """Pass on what the other process receives, until it has finished, or has died."""
+        try:
+            while (lock := self._locks.try_hold(self._key(wanted))) is None:
+                arriving.advance(os.fstat(fd).st_size)
+                found = self._blobs.under_way(f"{self._key(wanted)}.")
+                if found is not None:
+                    if found[0] == name:
+                        os.close(found[1])
+                    else:  # its second try
+                        name, fd = found
+                        arriving.begin(fd)
+                time.sleep(_LOOK_EVERY)
+            held = self._find(wanted.path)
+        except (StoreError, OSError) as error:
+            self._forget(wanted)
+            arriving.fail(StoreError(f"cannot read what another process downloads: {error}"))
+            return
+        if held is None:
+            self._take_over(wanted, arriving, lock)
+            return
+        lock.release()
+        self._forget(wanted)
+        arriving.release(held[0].size)
+        arriving.finish(held[0])
+
+    def _take_over(self, wanted: Wanted, arriving: Arriving, lock: Lock) -> None:
+        """The other process has failed: download for those who have no byte of its yet."""
+        stack = ExitStack()
+        try:
+            if not arriving.is_awaited():
+                raise TimedOut("the download of another process failed")
+            stream = self._ask(wanted, stack)
+        except DevpiError as error:
+            stack.close()
+            self._forget(wanted)
+            lock.release()
+            arriving.fail(error)
+            return
+        self._download(wanted, arriving, lock, stream, stack)
+
+    def _forget(self, wanted: Wanted) -> None:
+        with self._guard:
+            self._under_way.pop(wanted.path, None)
+
+
+class _Check:
+    """Digests of what arrives, against what the index says."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        # The blob store computes sha256; the others count only where that is missing.
+        others = {} if "sha256" in link.digests else link.digests
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in others}
+
+    def update(self, chunk: bytes) -> None:
+        for digest in self._hashes.values():
+            digest.update(chunk)
+
+    def verify(self, incoming: IncomingBlob, length: int | None) -> None:
+        """Raise Corrupt unless everything that is known of the file is true."""
+        filename = self._link.filename
+        for expected in (length, self._link.size):
+            if expected is not None and incoming.size != expected:
+                raise Corrupt(f"upstream sends {incoming.size} of {expected} bytes of {filename}")
+        digests = {name: digest.hexdigest() for name, digest in self._hashes.items()}
+        digests["sha256"] = incoming.sha256
+        for name, digest in digests.items():
+            if self._link.digests.get(name, digest) != digest:
+                raise Corrupt(f"upstream sends other bytes as {filename}: the {name} is wrong")
+
+
+def _length(wanted: Wanted, stream: Stream) -> int | None:
+    return wanted.link.size if stream.length is None else stream.length

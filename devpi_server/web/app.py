@@ -1,0 +1,141 @@
+"""The application: every route in one visible list, and what stands in front of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import bottle
+
+from devpi_server import __version__
+from devpi_server.concurrency import Blocking, waiting_with
+from devpi_server.records import Origin
+from devpi_server.services.downloads import Downloads
+from devpi_server.services.indexes import Indexes
+from devpi_server.services.pages import Pages
+from devpi_server.web.files import Files
+from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, log_access
+from devpi_server.web.outside import Outside
+from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
+from devpi_server.web.simple import SimplePages, found, moved
+
+# Set in the environ by a server that knows a better way to wait than to block a thread.
+PATIENCE = "devpi.patience"
+
+_PYPI = ("root", "pypi")
+_OWN_WORDS = {
+    404: "there is nothing at this address",
+    405: "this address does not take the method",
+    500: "internal error, see the server's log",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route; the action is the permission that it needs."""
+
+    rule: str
+    action: str
+    handler: Handler
+    method: str = "GET"  # HEAD goes wherever GET goes
+
+
+def routes(simple: SimplePages, files: Files) -> list[Route]:
+    """All routes."""
+
+    index = "/<user>/<index>"
+
+    def page(prefix: str) -> Handler:
+        return lambda name: simple.project(*_PYPI, name, prefix)
+
+    return [
+        Route("/", "home", lambda: found("ext/pypi/simple/")),
+        Route("/+status", "status", status),
+        # The address of 2013. Who forgets its last part is led there.
+        Route("/ext/pypi", "home", lambda: found("pypi/simple/")),
+        Route("/ext/pypi/", "home", lambda: found("simple/")),
+        Route("/ext/pypi/<name>/", "home", simple.below),
+        Route("/ext/pypi/simple", "pkg_list", lambda: moved("simple/")),
+        Route("/ext/pypi/simple/", "pkg_list", lambda: simple.held_projects(*_PYPI)),
+        Route("/ext/pypi/simple/<name>", "pkg_read", simple.slash),
+        Route("/ext/pypi/simple/<name>/", "pkg_read", page("../../../../root/pypi/")),
+        # The address that every other server has.
+        Route("/simple", "pkg_list", lambda: moved("simple/")),
+        Route("/simple/", "pkg_list", lambda: simple.held_projects(*_PYPI)),
+        Route("/simple/<name>", "pkg_read", simple.slash),
+        Route("/simple/<name>/", "pkg_read", page("../../root/pypi/")),
+        # Every index by its own name.
+        Route(f"{index}/+simple", "pkg_list", lambda **_: moved("+simple/")),
+        Route(f"{index}/+simple/", "pkg_list", simple.all_projects),
+        Route(f"{index}/+simple/<name>", "pkg_read", simple.slash),
+        Route(f"{index}/+simple/<name>/", "pkg_read", simple.project),
+        Route(f"{index}/+f/<head>/<tail>/<name>", "pkg_read", files.with_hash),
+        Route(f"{index}/+e/<folder>/<name>", "pkg_read", files.without_hash),
+    ]
+
+
+def status() -> bottle.HTTPResponse:
+    """``/+status``: that the server runs, and which it is."""
+    result = {"role": "STANDALONE", "versioninfo": {"devpi-server": __version__}}
+    body = json.dumps({"type": "status", "result": result}, indent=2) + "\n"
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    return bottle.HTTPResponse(body.encode(), "200 OK", headers)
+
+
+def application(
+    *,
+    indexes: Indexes,
+    pages: Pages,
+    downloads: Downloads,
+    places: Blocking,
+    outside_url: str | None,
+    trusted_proxy: str | None,
+) -> WSGIApp:
+    """The WSGI application, from the outside in: patience, sub-path, hot pages, log, bottle."""
+    hot = Hot(pages)
+    simple = SimplePages(indexes, pages, hot)
+    app: WSGIApp = _bottle(routes(simple, Files(downloads, places)))
+    app = hot.in_front_of(_logged(app))
+    app = Outside(app, outside_url, trusted_proxy)
+    return _patient(app, places)
+
+
+def _bottle(all_routes: list[Route]) -> bottle.Bottle:
+    app = bottle.Bottle()
+    app.install(ErrorsPlugin())
+    app.default_error_handler = _error
+    for route in all_routes:
+        app.route(route.rule, route.method, route.handler, action=route.action)
+    return app
+
+
+def _error(response: bottle.HTTPError) -> bytes:
+    """What bottle itself refuses, or a fault of ours: the body, and the rest put in place."""
+    status = response.status_code
+    message = _OWN_WORDS.get(status, str(response.body))
+    answer = failure(status, message)
+    if allow := response.headers.get("Allow"):
+        answer.set_header("Allow", allow)
+    answer.apply(response)
+    return answer.body  # type: ignore[no-any-return]
+
+
+def _logged(app: WSGIApp) -> WSGIApp:
+    def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *rest: object) -> object:
+            said = next((value for name, value in headers if name == "X-Devpi-Cache"), None)
+            log_access(environ, status, Origin(said) if said else None)
+            return start_response(status, headers, *rest)
+
+        return app(environ, start)
+
+    return answer
+
+
+def _patient(app: WSGIApp, places: Blocking) -> WSGIApp:
+    def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        with waiting_with(environ.get(PATIENCE, places)):
+            return app(environ, start_response)
+
+    return answer

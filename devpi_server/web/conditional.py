@@ -1,0 +1,58 @@
+"""Conditional and range requests as pure functions of header texts (RFC 9110)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
+_RANGE = re.compile(r"bytes=\s*(\d{0,15})\s*-\s*(\d{0,15})\s*\Z", re.IGNORECASE | re.ASCII)
+
+
+class Span(NamedTuple):
+    """Bytes from start up to, without, stop."""
+
+    start: int
+    stop: int
+
+
+UNSATISFIABLE = Span(-1, -1)
+
+
+def is_held_by_client(if_none_match: str | None, tag: str) -> bool:
+    """Whether the client holds the representation already: answer 304.
+
+    The comparison is weak, as RFC 9110 has it for If-None-Match.
+
+    :param tag: the entity tag without its quotes.
+    """
+    if not if_none_match:
+        return False
+    if if_none_match == f'"{tag}"':  # the usual case
+        return True
+    return if_none_match.strip() == "*" or tag in _ETAG.findall(if_none_match)
+
+
+def span(range_header: str | None, if_range: str | None, tag: str, size: int) -> Span | None:
+    """The part of a body that the client wants.
+
+    :return: None for the whole: no range, several ranges, one in another unit, one that cannot
+        be read, or one of another version (If-Range); ``UNSATISFIABLE`` for 416.
+    """
+    if not range_header or (if_range is not None and if_range.strip() != f'"{tag}"'):
+        return None
+    match = _RANGE.match(range_header.strip())
+    if match is None:
+        return None
+    first, last = match.groups()
+    if first == "":
+        if last == "":
+            return None
+        wanted = int(last)
+        return Span(max(0, size - wanted), size) if wanted and size else UNSATISFIABLE
+    start = int(first)
+    if last != "" and int(last) < start:
+        return None  # not a valid range: to be ignored
+    if start >= size:
+        return UNSATISFIABLE
+    return Span(start, min(size, int(last) + 1) if last else size)

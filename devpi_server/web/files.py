@@ -1,0 +1,196 @@
+"""Files: whole, in parts, still arriving, or only their headers."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+import bottle
+
+from devpi_server.concurrency import Blocking
+from devpi_server.names import METADATA, SIGNATURE
+from devpi_server.records import Origin
+from devpi_server.services.downloads import Coming, Downloads, Ready
+from devpi_server.upstream.arriving import Reader
+from devpi_server.web import conditional
+from devpi_server.web.conditional import UNSATISFIABLE, Span
+
+# Set in the environ by a server that sends a ``Sending`` without holding a thread for it.
+SENDS_READERS = "devpi.sends_readers"
+
+_IMMUTABLE = "max-age=31536000, immutable, public"
+_GAP = 60.0  # seconds that a client waits for the next bytes of a file that arrives
+# Nothing that came from elsewhere is ever shown by a browser as a page of ours.
+_TYPES = {METADATA: "text/plain; charset=utf-8", SIGNATURE: "text/plain; charset=utf-8"}
+_TYPE = "application/octet-stream"
+
+Headers = dict[str, str]
+
+
+class Files:
+    """The handlers.
+
+    :param places: where a request waits that has to hold a thread while a file arrives.
+    """
+
+    def __init__(self, downloads: Downloads, places: Blocking) -> None:
+        self._downloads = downloads
+        self._places = places
+
+    def with_hash(
+        self, user: str, index: str, head: str, tail: str, name: str
+    ) -> bottle.HTTPResponse:
+        """``<index>/+f/<sha256[:3]>/<sha256[3:16]>/<file>``."""
+        return self._file(f"{user}/{index}", f"+f/{head}/{tail}/{name}")
+
+    def without_hash(self, user: str, index: str, folder: str, name: str) -> bottle.HTTPResponse:
+        """``<index>/+e/<scheme_host_path>/<file>``."""
+        return self._file(f"{user}/{index}", f"+e/{folder}/{name}")
+
+    def _file(self, index_name: str, path: str) -> bottle.HTTPResponse:
+        if bottle.request.method == "HEAD":
+            return self._head(index_name, path)
+        found = self._downloads.open(index_name, path)
+        if isinstance(found, Ready):
+            return _ready(found)
+        return self._coming(found)
+
+    def _head(self, index_name: str, path: str) -> bottle.HTTPResponse:
+        described = self._downloads.describe(index_name, path)
+        origin = Origin.HIT if described.held else Origin.MISS
+        headers = _headers(described.filename, described.sha256, origin)
+        if _is_held_by_client(described.sha256):
+            return bottle.HTTPResponse(b"", "304 Not Modified", headers)
+        if described.size is None:
+            # bottle would say "Content-Length: 0" for an empty body; this one is not sent.
+            return bottle.HTTPResponse(iter((b" ",)), "200 OK", headers)
+        headers["Content-Length"] = str(described.size)
+        return bottle.HTTPResponse(b"", "200 OK", headers)
+
+    def _coming(self, coming: Coming) -> bottle.HTTPResponse:
+        """A file that arrives, at the client's own speed."""
+        size = coming.arriving.length
+        headers = _headers(coming.filename, coming.sha256, Origin.MISS)
+        if _is_held_by_client(coming.sha256):
+            return bottle.HTTPResponse(b"", "304 Not Modified", headers)
+        part = None if size is None else _span(coming.sha256, size)
+        if part is UNSATISFIABLE:
+            return _unsatisfiable(size or 0)
+        start, stop = part or (0, size)
+        if part is not None:
+            headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
+        if stop is not None:
+            headers["Content-Length"] = str(stop - start)
+        sends = stop is not None and SENDS_READERS in bottle.request.environ
+        body = Sending(coming.arriving.reader(start, stop), None if sends else self._places)
+        return bottle.HTTPResponse(body, _ok(part), headers)
+
+
+class Sending:
+    """A file object over a reader: ``read`` waits for bytes on the thread that calls it.
+
+    :param places: takes one until it is closed.
+    :raises Overloaded: there is none.
+    """
+
+    def __init__(self, reader: Reader, places: Blocking | None) -> None:
+        self.reader = reader
+        self._blocks = reader.blocks(_GAP)
+        self._left = b""
+        self._stack = ExitStack()
+        self._stack.callback(reader.close)
+        if places is not None:
+            try:
+                self._stack.enter_context(places.place())
+            except BaseException:
+                reader.close()
+                raise
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most size; none at the end. Raises UpstreamError if it breaks off."""
+        block = self._left or next(self._blocks, b"")
+        if size < 0 or size >= len(block):
+            self._left = b""
+            return block
+        self._left = block[size:]
+        return block[:size]
+
+    def close(self) -> None:
+        """Let go of the file and the place."""
+        self._stack.close()
+
+
+class Part:
+    """A file object over some of the bytes of a file, as ``wsgi.file_wrapper`` takes it."""
+
+    def __init__(self, path: str | os.PathLike[str], span: Span) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 - the server closes it
+        self._start, self._stop = span
+        self._file.seek(self._start)
+
+    def read(self, size: int = -1) -> bytes:
+        left = self._stop - self._file.tell()
+        return self._file.read(left if size < 0 else min(size, left)) if left > 0 else b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._stop}
+        return self._file.seek(base[whence] + offset) - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _ready(ready: Ready) -> bottle.HTTPResponse:
+    headers = _headers(ready.filename, ready.sha256, Origin.HIT)
+    if _is_held_by_client(ready.sha256):
+        return bottle.HTTPResponse(b"", "304 Not Modified", headers)
+    part = _span(ready.sha256, ready.size)
+    if part is UNSATISFIABLE:
+        return _unsatisfiable(ready.size)
+    if part is None:
+        headers["Content-Length"] = str(ready.size)
+        return bottle.HTTPResponse(ready.path.open("rb"), "200 OK", headers)
+    headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{ready.size}"
+    headers["Content-Length"] = str(part.stop - part.start)
+    return bottle.HTTPResponse(Part(ready.path, part), _ok(part), headers)
+
+
+def _headers(filename: str, sha256: str | None, origin: Origin) -> Headers:
+    ending = os.path.splitext(filename)[1]
+    headers = {
+        "Content-Type": _TYPES.get(ending, _TYPE),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": _IMMUTABLE,
+        "X-Content-Type-Options": "nosniff",
+        "X-Devpi-Cache": origin.value,
+    }
+    if sha256:
+        headers["ETag"] = f'"{sha256}"'
+    return headers
+
+
+def _is_held_by_client(sha256: str | None) -> bool:
+    condition = bottle.request.get_header("If-None-Match")
+    return sha256 is not None and conditional.is_held_by_client(condition, sha256)
+
+
+def _span(sha256: str | None, size: int) -> Span | None:
+    request = bottle.request
+    return conditional.span(
+        request.get_header("Range"), request.get_header("If-Range"), sha256 or "", size
+    )
+
+
+def _ok(part: Span | None) -> str:
+    return "206 Partial Content" if part else "200 OK"
+
+
+def _unsatisfiable(size: int) -> bottle.HTTPResponse:
+    headers = {"Content-Range": f"bytes */{size}", "Content-Length": "0"}
+    return bottle.HTTPResponse(b"", "416 Range Not Satisfiable", headers)

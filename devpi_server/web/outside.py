@@ -1,0 +1,50 @@
+"""How the server is seen from outside: sub-path, address of the client.
+
+Links and redirects are relative, so host and scheme need no knowledge here.
+A sub-path becomes ``SCRIPT_NAME``, and leaves ``PATH_INFO`` if a front server
+passes it on.  Headers that say such things count only from ``--trusted-proxy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from devpi_server.web.hot import Environ, StartResponse, WSGIApp
+
+_ANY = "*"
+
+
+class Outside:
+    """WSGI middleware.
+
+    :param outside_url: where people find the server, or None.
+    :param trusted_proxy: the address whose X-Forwarded-… headers are believed; ``*``: all.
+    """
+
+    def __init__(self, app: WSGIApp, outside_url: str | None, trusted_proxy: str | None) -> None:
+        self._app = app
+        self._prefix = urlsplit(outside_url or "").path.rstrip("/")
+        self._trusted_proxy = trusted_proxy
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        prefix = self._prefix
+        if self._trusted_proxy in (_ANY, environ.get("REMOTE_ADDR")):
+            prefix = _believe(environ) or prefix
+        if prefix:
+            environ["SCRIPT_NAME"] = prefix
+            path = environ.get("PATH_INFO", "")
+            if path == prefix or path.startswith(f"{prefix}/"):
+                environ["PATH_INFO"] = path[len(prefix) :] or "/"
+        return self._app(environ, start_response)
+
+
+def _believe(environ: Environ) -> str:
+    """Take the client's address from the front server; return the sub-path it names."""
+    client = environ.get("HTTP_X_REAL_IP") or environ.get("HTTP_X_FORWARDED_FOR", "")
+    client = client.split(",")[0].strip()
+    if client and len(client) < 64 and client.isprintable():
+        environ["REMOTE_ADDR"] = client
+    outside = environ.get("HTTP_X_OUTSIDE_URL", "")
+    prefix = urlsplit(outside).path if outside else environ.get("HTTP_X_FORWARDED_PREFIX", "")
+    return prefix.rstrip("/") if prefix.startswith("/") else ""

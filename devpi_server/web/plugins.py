@@ -1,0 +1,103 @@
+"""Around every handler: errors become answers.
+
+The one table from our errors to HTTP.  What a client gets to see differs: pip,
+twine and devpi-client show the reason phrase, uv shows a problem document,
+people read a plain line; so the same short message goes into all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+
+import bottle
+
+from devpi_server import errors
+from devpi_server.errors import DevpiError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[..., object]
+
+STATUS: dict[type[DevpiError], HTTPStatus] = {
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Refused: HTTPStatus.BAD_REQUEST,
+    # A name that no project can have is a project that is not there.
+    errors.InvalidName: HTTPStatus.NOT_FOUND,
+    errors.UpstreamError: HTTPStatus.BAD_GATEWAY,
+    errors.TimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Full: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.ConfigError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+# RFC 9112: a reason phrase is visible ASCII and spaces; anything longer is for the body.
+_NOT_REASON = re.compile(r"[^\x20-\x7e]+")
+_LONGEST_REASON = 200
+
+
+def status_of(error: DevpiError) -> HTTPStatus:
+    """The status for the nearest class that the table names."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            status = STATUS[kind]
+            break
+    else:  # only for DevpiError itself, which nobody raises
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    if isinstance(error, errors.UpstreamError) and error.retry_after is not None:
+        return HTTPStatus.SERVICE_UNAVAILABLE  # Retry-After belongs to 503
+    return status
+
+
+def reason(message: str) -> str:
+    """The message as an HTTP reason phrase."""
+    return _NOT_REASON.sub(" ", message)[:_LONGEST_REASON].strip()
+
+
+def failure(status: int, message: str, retry_after: int | None = None) -> bottle.HTTPResponse:
+    """An answer that says what went wrong, in the form that the client reads."""
+    accept = bottle.request.get_header("Accept", "")
+    if "application/problem+json" in accept:
+        content_type = "application/problem+json"
+        problem = {"status": int(status), "title": HTTPStatus(status).phrase, "detail": message}
+        body = json.dumps(problem) + "\n"
+    elif "application/json" in accept:
+        content_type = "application/json"
+        body = json.dumps({"message": message}) + "\n"
+    else:
+        content_type = "text/plain; charset=utf-8"
+        body = message + "\n"
+    headers = {
+        "Content-Type": content_type,
+        "Content-Length": str(len(body.encode())),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    return bottle.HTTPResponse(body.encode(), f"{int(status)} {reason(message)}", headers)
+
+
+class ErrorsPlugin:
+    """A bottle plugin: every error of ours becomes an answer."""
+
+    name = "errors"
+    api = 2
+
+    def apply(self, callback: Handler, route: object) -> Handler:
+        """Wrap the handler."""
+
+        def handle(**arguments: str) -> object:
+            try:
+                return callback(**arguments)
+            except DevpiError as error:
+                status = status_of(error)
+                level = logging.WARNING if status >= 500 else logging.DEBUG
+                log.log(level, "%s: %s", bottle.request.path, error.message)
+                return failure(status, error.message, getattr(error, "retry_after", None))
+
+        return handle

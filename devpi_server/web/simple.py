@@ -1,0 +1,124 @@
+"""The simple API: project pages and lists of projects (PEP 503, 691)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from urllib.parse import parse_qs
+
+import bottle
+
+from devpi_server import names
+from devpi_server.records import Origin
+from devpi_server.services.indexes import Indexes
+from devpi_server.services.pages import PageKey, Pages
+from devpi_server.simple import negotiate
+from devpi_server.simple.negotiate import Encoding, Form
+from devpi_server.web import conditional
+from devpi_server.web.hot import Hot, page_answer
+
+# Clients send few different headers; junk in them cannot push those out for long.
+_form = lru_cache(maxsize=512)(negotiate.form)
+_encoding = lru_cache(maxsize=512)(negotiate.encoding)
+_LONGEST_HEADER = 2000  # characters that are remembered
+
+
+class SimplePages:
+    """The handlers."""
+
+    def __init__(self, indexes: Indexes, pages: Pages, hot: Hot) -> None:
+        self._indexes = indexes
+        self._pages = pages
+        self._hot = hot
+
+    def project(
+        self, user: str, index: str, name: str, prefix: str = "../../"
+    ) -> bottle.HTTPResponse:
+        """``…/<project>/``: the page of one project.
+
+        :param prefix: the relative URL from here to the index's own root.
+        """
+        environ = bottle.request.environ
+        project = names.project(name)
+        if project != name:
+            return moved(f"../{project}/")
+        source = self._indexes.find(f"{user}/{index}").source
+        form, encoding = negotiated()
+        key = PageKey(f"{user}/{index}", project, form is Form.JSON, encoding, prefix)
+        rendered, origin = self._pages.project(key, project)
+        if not environ.get("QUERY_STRING"):
+            self._hot.remember(environ, source, project, key, form.content_type)
+        return _response(*page_answer(rendered, form.content_type, key, origin, environ))
+
+    def below(self, name: str) -> bottle.HTTPResponse:
+        """``/ext/pypi/<project>/``: the address without ``simple/``."""
+        return found(f"../simple/{names.project(name)}/")
+
+    def slash(self, name: str, **_: str) -> bottle.HTTPResponse:
+        """``…/<project>``: the address without its slash."""
+        return moved(f"{names.project(name)}/")
+
+    def held_projects(self, user: str, index: str) -> bottle.HTTPResponse:
+        """The list of the projects that are in the cache."""
+        form, encoding = negotiated()
+        key = PageKey(f"{user}/{index}", None, form is Form.JSON, encoding, "")
+        rendered = self._pages.listing(key)
+        environ = bottle.request.environ
+        return _response(*page_answer(rendered, form.content_type, key, Origin.HIT, environ))
+
+    def all_projects(self, user: str, index: str) -> bottle.HTTPResponse:
+        """The list of all projects of the index, ready-made and large."""
+        cache = self._indexes.find(f"{user}/{index}").mirror.root
+        root, origin = cache.find()
+        form, encoding = negotiated()
+        name = "json" if form is Form.JSON else "html"
+        tag = f"{root.folder}-{name}-{encoding.token}"
+        headers = {
+            "ETag": f'"{tag}"',
+            "Cache-Control": "max-age=0, must-revalidate",
+            "Vary": "Accept, Accept-Encoding",
+            "X-Devpi-Cache": origin.value,
+        }
+        if conditional.is_held_by_client(bottle.request.get_header("If-None-Match"), tag):
+            return bottle.HTTPResponse(b"", "304 Not Modified", headers)
+        headers["Content-Type"] = form.content_type
+        headers["X-Content-Type-Options"] = "nosniff"
+        if encoding is Encoding.IDENTITY:
+            headers["Content-Length"] = str(root.sizes[name])
+            return bottle.HTTPResponse(cache.identity(root, name), "200 OK", headers)
+        file = cache.path(root, name, encoding).open("rb")
+        headers["Content-Encoding"] = encoding.token
+        headers["Content-Length"] = str(file.seek(0, 2))
+        file.seek(0)
+        return bottle.HTTPResponse(file, "200 OK", headers)
+
+
+def negotiated() -> tuple[Form, Encoding]:
+    """The form and the encoding that the current request asks for."""
+    wanted = None
+    if query := bottle.request.environ.get("QUERY_STRING"):
+        wanted = parse_qs(query[:_LONGEST_HEADER]).get("format", [None])[-1]
+    accept = bottle.request.get_header("Accept", "")[:_LONGEST_HEADER]
+    accept_encoding = bottle.request.get_header("Accept-Encoding", "")[:_LONGEST_HEADER]
+    return _form(accept, wanted), _encoding(accept_encoding)
+
+
+def moved(location: str) -> bottle.HTTPResponse:
+    """301 to a relative address, which holds behind any host, scheme and sub-path.
+
+    Clients keep a 301 for ever, so it is for spelling only (protocol.md 0.12).
+    """
+    query = bottle.request.environ.get("QUERY_STRING", "")
+    if query and query.isascii() and query.isprintable() and " " not in query:
+        location += f"?{query}"
+    headers = {"Location": location, "Content-Length": "0", "Cache-Control": "max-age=0"}
+    return bottle.HTTPResponse(b"", "301 Moved Permanently", headers)
+
+
+def found(location: str) -> bottle.HTTPResponse:
+    """302 to a relative address."""
+    headers = {"Location": location, "Content-Length": "0", "Cache-Control": "no-store"}
+    return bottle.HTTPResponse(b"", "302 Found", headers)
+
+
+def _response(status: str, headers: list[tuple[str, str]], body: bytes) -> bottle.HTTPResponse:
+    return bottle.HTTPResponse(body, status, dict(headers))

@@ -1,0 +1,232 @@
+"""waitress, taught two things: to wait without a thread, and to send what is still arriving.
+
+*Parking.*  A request that has to wait for a flight gives its thread back:
+``Parked`` unwinds it, and when the flight has landed, or the time is up, the
+request is run again from the start, this time finding the outcome.  That is
+sound because only GET and HEAD wait, and those change nothing before they wait.
+
+*Sending readers.*  A file that is arriving is handed to the I/O thread, which
+sends what is there and sleeps until there is more.  So neither waiting for
+upstream nor slow clients take a thread, and hot pages never queue behind them.
+
+Why not a server of our own, or an asynchronous one: waitress was the only one
+measured that stayed quick beside idle, half-sent and stalled connections, and
+it keeps reason phrases, which are all that pip and twine show.  What is used
+of it here beside its API: ``HTTPChannel.service``, ``.writable``, ``.outbufs``
+and ``WSGITask.get_environment`` of waitress 3.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from types import FrameType
+from typing import Any
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.buffers import ReadOnlyFileBasedBuffer
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher, WSGITask
+
+from devpi_server.concurrency import Alarm
+from devpi_server.errors import UpstreamError
+from devpi_server.web.app import PATIENCE
+from devpi_server.web.files import SENDS_READERS, Sending
+from devpi_server.web.hot import Environ, WSGIApp
+
+log = logging.getLogger(__name__)
+
+_CONNECTIONS = 4000
+_HIGH_WATERMARK = 256 * 1024  # bytes a connection; waitress' own 16 MB let memory grow
+_DRAIN = 30.0  # seconds that requests in flight get when the server is told to stop
+_STALLED = 120  # seconds without progress until a connection is closed
+
+
+class Parked(BaseException):
+    """Unwinds a request that has to wait. Not an Exception: nobody is to handle it as an error."""
+
+    def __init__(self, flight: Future[Any], seconds: float) -> None:
+        super().__init__()
+        self.flight = flight
+        self.seconds = seconds
+
+
+class Parking:
+    """The patience of one request over its runs."""
+
+    def __init__(self) -> None:
+        self._waited_for: dict[Hashable, Future[Any]] = {}
+
+    def recall(self, key: Hashable) -> Future[Any] | None:
+        return self._waited_for.get(key)
+
+    def wait(self, key: Hashable, flight: Future[Any], seconds: float) -> None:
+        if flight.done() or key in self._waited_for:
+            # Landed; or this is the run after the time was up.
+            self._waited_for[key] = flight
+            return
+        if seconds > 0:
+            self._waited_for[key] = flight
+            raise Parked(flight, seconds)
+
+
+class _ReaderBuffer(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
+    """An output buffer over a file that is arriving; lives on the I/O thread."""
+
+    def __init__(self, sending: Sending, wake: Callable[[], None]) -> None:
+        self._sending = sending
+        self._reader = sending.reader
+        self._reader.on_news(wake)
+        self.remain = 0
+
+    def prepare(self, size: int | None = None) -> int:
+        self.remain = size or self._reader.length or 0
+        return self.remain
+
+    def get(self, numbytes: int = -1, skip: bool = False) -> bytes:  # noqa: FBT001, FBT002
+        try:
+            return self._reader.peek(self.remain if numbytes < 0 else numbytes)
+        except UpstreamError as error:
+            # What waitress closes a connection for, so the client sees that it broke off.
+            raise ConnectionAbortedError(error.message) from error
+
+    def skip(self, numbytes: int, allow_prune: int = 0) -> None:
+        self._reader.advance(numbytes)
+        self.remain -= numbytes
+
+    def is_ready(self) -> bool:
+        return self._reader.ready()
+
+    def close(self) -> None:
+        self._sending.close()
+
+    def __len__(self) -> int:
+        return self.remain
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    def get_environment(self) -> Environ:
+        environ: Environ = super().get_environment()
+        environ[PATIENCE] = _patience_of(self.request)
+        environ[SENDS_READERS] = True
+        environ["wsgi.file_wrapper"] = self._wrap
+        return environ
+
+    def _wrap(self, file: Any, block_size: int = 32768) -> ReadOnlyFileBasedBuffer:
+        if isinstance(file, Sending) and file.reader.length is not None:
+            return _ReaderBuffer(file, self.channel.server.pull_trigger)
+        return ReadOnlyFileBasedBuffer(file, block_size)
+
+
+def _patience_of(request: HTTPRequestParser) -> Parking:
+    """The request's patience, the same in each of its runs."""
+    patience: Parking = request.__dict__.setdefault("patience", Parking())
+    return patience
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    task_class = _Task
+
+    def service(self) -> None:
+        try:
+            super().service()
+        except Parked as parked:
+            self._resume_after(parked)
+
+    def _resume_after(self, parked: Parked) -> None:
+        resumed = False
+
+        def resume(_: object = None) -> None:
+            nonlocal resumed
+            with self.requests_lock:
+                if resumed:
+                    return
+                resumed = True
+            self.server.add_task(self)
+
+        self.server.alarm.after(parked.seconds, resume)
+        parked.flight.add_done_callback(resume)
+
+    def writable(self) -> bool:
+        if not self.will_close and isinstance(self.outbufs[0], _ReaderBuffer):
+            return self.outbufs[0].is_ready()
+        return bool(super().writable())
+
+
+class _Server(TcpWSGIServer):  # type: ignore[misc]
+    channel_class = _Channel
+    alarm: Alarm
+
+
+class WaitressServer:
+    """Serves the application on sockets that listen already."""
+
+    def __init__(self, app: WSGIApp, sockets: list[socket.socket], threads: int) -> None:
+        adjustments = Adjustments(
+            threads=threads,
+            ident="devpi-server",
+            connection_limit=_CONNECTIONS,
+            outbuf_high_watermark=_HIGH_WATERMARK,
+            asyncore_use_poll=hasattr(select, "poll"),
+            channel_timeout=_STALLED,
+            clear_untrusted_proxy_headers=False,  # web.outside decides whom to trust
+            log_socket_errors=False,
+            listen="",
+        )
+        self._map: dict[int, Any] = {}
+        self._dispatcher = ThreadedTaskDispatcher()
+        self._dispatcher.set_thread_count(threads)
+        alarm = Alarm()
+        self._servers = []
+        for sock in sockets:
+            server = _Server(
+                app,
+                self._map,
+                True,  # noqa: FBT003 - waitress' own signature
+                sock,
+                dispatcher=self._dispatcher,
+                adj=adjustments,
+                bind_socket=False,
+                sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
+            )
+            server.alarm = alarm
+            self._servers.append(server)
+        self._stopping = False
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; then finish the requests in flight."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        while not self._stopping:
+            self._turn(1.0)
+        for server in self._servers:
+            server.accepting = False
+            server.del_channel()
+            server.socket.close()
+        deadline = time.monotonic() + _DRAIN
+        while self._is_busy() and time.monotonic() < deadline:
+            self._turn(0.1)
+        self._dispatcher.shutdown(cancel_pending=True, timeout=0.1)
+
+    def _turn(self, seconds: float) -> None:
+        wasyncore.loop(timeout=seconds, use_poll=hasattr(select, "poll"), map=self._map, count=1)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        log.info("told to stop by %s, finishing requests in flight", signal.Signals(number).name)
+        self._stopping = True
+        for server in self._servers:
+            server.pull_trigger()
+
+    def _is_busy(self) -> bool:
+        return any(
+            isinstance(channel, _Channel) and (channel.requests or channel.total_outbufs_len)
+            for channel in self._map.values()
+        )

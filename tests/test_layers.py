@@ -1,0 +1,114 @@
+"""The layers of ``devpi_server/__init__.py``, and who alone may use what."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "devpi_server"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Lowest first; what shares a line does not import each other.
+LAYERS = [
+    {"__version__"},
+    {"errors"},
+    {"names"},
+    {"records"},
+    {"observe", "settings", "concurrency", "simple"},
+    {"store"},
+    {"upstream"},
+    {"sources"},
+    {"services"},
+    {"workers", "web", "deploy"},
+    {"wiring"},
+    {"cli"},
+    {"main"},
+    {"__main__", "__init__"},
+]
+LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+ONLY_IN = {
+    "bottle": "web/",
+    "requests": "upstream/client.py",
+    "urllib3": "upstream/client.py",
+    "sqlalchemy": "store/",
+    "sqlite3": "store/",
+}
+ENVIRONMENT = {"os.environ", "os.environb", "os.getenv"}
+WALL_CLOCK = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The dotted names that are imported; ``from a import b`` is ``a.b``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(tree: ast.AST) -> Iterator[str]:
+    """Of the imports, the layers of this package."""
+    for name in imports(tree):
+        if name.startswith("devpi_server."):
+            yield name.split(".")[1]
+
+
+def dotted(node: ast.AST) -> str:
+    """The last two words of ``a.b.c``."""
+    if not isinstance(node, ast.Attribute):
+        return ""
+    owner = node.value
+    before = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
+    return f"{before}.{node.attr}"
+
+
+@pytest.fixture(params=MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def place(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.fixture
+def tree(path: Path) -> ast.AST:
+    return ast.parse(path.read_bytes(), path)
+
+
+def test_a_module_imports_from_lower_layers_only(place: str, tree: ast.AST) -> None:
+    layer = place.split("/", maxsplit=1)[0].removesuffix(".py")
+
+    for other in own(tree):
+        assert other == layer or LEVELS[other] < LEVELS[layer], f"{layer} imports {other}"
+
+
+def test_a_function_imports_nothing_of_ours(tree: ast.AST) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert list(own(node)) == [], f"in {node.name}, line {node.lineno}"
+
+
+def test_each_border_has_one_keeper(place: str, tree: ast.AST) -> None:
+    for name in imports(tree):
+        keeper = ONLY_IN.get(name.split(".")[0], "")
+        assert place.startswith(keeper), f"{name} is for {keeper}"
+
+
+def test_the_environment_is_read_in_settings_only(place: str, tree: ast.AST) -> None:
+    used = {dotted(node) for node in ast.walk(tree)} | set(imports(tree))
+
+    assert place == "settings.py" or not used & ENVIRONMENT
+
+
+def test_the_clock_is_injected(place: str, tree: ast.AST) -> None:
+    called = {dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+    assert place == "wiring.py" or not called & WALL_CLOCK
+    assert not {name for name in imports(tree) if name in WALL_CLOCK}
