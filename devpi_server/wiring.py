@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from devpi_server.concurrency import Blocking, Clock, Crew
 from devpi_server.errors import ConfigError, StoreError
+from devpi_server.observe import AccessLog, Observer
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.services.pages import Pages
@@ -57,8 +59,12 @@ class _Store:
     blobs: BlobStore
 
 
-def build(settings: Settings, *, clock: Clock = time.time) -> Services:
+def build(
+    settings: Settings, *, clock: Clock = time.time, observer: Observer | None = None
+) -> Services:
     """Wire a server.
+
+    :param observer: is told what happens; None: a log on stderr.
 
     :raises ConfigError: the data directory cannot be used.
     """
@@ -77,6 +83,8 @@ def build(settings: Settings, *, clock: Clock = time.time) -> Services:
         downloads=Downloads(indexes),
         # A quarter of the threads is kept for requests that need no upstream.
         places=Blocking(max(1, settings.threads * 3 // 4)),
+        observer=observer or AccessLog(sys.stderr),
+        clock=clock,
         outside_url=settings.outside_url,
         trusted_proxy=settings.trusted_proxy,
     )

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import bottle
 
 from devpi_server import __version__
-from devpi_server.concurrency import Blocking, waiting_with
-from devpi_server.records import Origin
+from devpi_server.concurrency import Blocking, Clock, waiting_with
+from devpi_server.observe import Observer
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
 from devpi_server.web.files import Files
-from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, log_access
+from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, event
 from devpi_server.web.outside import Outside
 from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
 from devpi_server.web.simple import SimplePages, found, moved
@@ -89,14 +89,16 @@ def application(
     pages: Pages,
     downloads: Downloads,
     places: Blocking,
+    observer: Observer,
+    clock: Clock,
     outside_url: str | None,
     trusted_proxy: str | None,
 ) -> WSGIApp:
     """The WSGI application, from the outside in: patience, sub-path, hot pages, log, bottle."""
-    hot = Hot(pages)
+    hot = Hot(pages, observer, clock)
     simple = SimplePages(indexes, pages, hot)
     app: WSGIApp = _bottle(routes(simple, Files(downloads, places)))
-    app = hot.in_front_of(_logged(app))
+    app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
     return _patient(app, places)
 
@@ -121,11 +123,11 @@ def _error(response: bottle.HTTPError) -> bytes:
     return answer.body  # type: ignore[no-any-return]
 
 
-def _logged(app: WSGIApp) -> WSGIApp:
+def _observed(app: WSGIApp, observer: Observer, clock: Clock) -> WSGIApp:
     def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *rest: object) -> object:
-            said = next((value for name, value in headers if name == "X-Devpi-Cache"), None)
-            log_access(environ, status, Origin(said) if said else None)
+            origin = next((value for name, value in headers if name == "X-Devpi-Cache"), "-")
+            observer.answered(event(environ, status, origin, clock))
             return start_response(status, headers, *rest)
 
         return app(environ, start)

@@ -8,13 +8,13 @@ goes on to the application behind.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from devpi_server.concurrency import BoundedCache
+from devpi_server.concurrency import BoundedCache, Clock
 from devpi_server.errors import DevpiError
 from devpi_server.names import NormalizedName
+from devpi_server.observe import Answered, Observer
 from devpi_server.records import Origin
 from devpi_server.services.pages import PageKey, Pages, Rendered
 from devpi_server.sources.base import Source
@@ -24,8 +24,6 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 Headers = list[tuple[str, str]]
-
-access_log = logging.getLogger("devpi_server.access")
 
 _BUDGET = 8 * 1024 * 1024  # bytes of keys in memory
 _LONGEST_KEY = 1000  # characters: longer headers take the long way
@@ -41,8 +39,10 @@ class _Known(NamedTuple):
 class Hot:
     """Which requests lead to which pages; ``remember`` is how they get here."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, observer: Observer, clock: Clock) -> None:
         self._pages = pages
+        self._observer = observer
+        self._clock = clock
         self._known: BoundedCache[tuple[str, str, str], _Known] = BoundedCache(_BUDGET)
 
     def in_front_of(self, app: WSGIApp) -> WSGIApp:
@@ -79,7 +79,7 @@ class Hot:
         if view.stamp != rendered.stamp:
             return None
         answer = page_answer(rendered, known.content_type, known.key, view.origin, environ)
-        log_access(environ, answer[0], view.origin)
+        self._observer.answered(event(environ, answer[0], view.origin.value, self._clock))
         return answer
 
 
@@ -112,15 +112,13 @@ def page_answer(
     return "200 OK", headers, rendered.body
 
 
-def log_access(environ: Environ, status: str, origin: Origin | None) -> None:
-    """One line a request, with where the answer came from."""
-    if access_log.isEnabledFor(logging.INFO):
-        path = environ["PATH_INFO"]
-        access_log.info(
-            '%s "%s %s" %s %s',
-            environ.get("REMOTE_ADDR", "-"),
-            environ["REQUEST_METHOD"],
-            path if path.isascii() and path.isprintable() else ascii(path),
-            status[:3],
-            origin.value if origin else "-",
-        )
+def event(environ: Environ, status: str, origin: str, clock: Clock) -> Answered:
+    """What an observer is told of an answered request."""
+    return Answered(
+        clock(),
+        environ.get("REMOTE_ADDR", "-"),
+        environ["REQUEST_METHOD"],
+        environ["PATH_INFO"],
+        status[:3],
+        origin,
+    )
