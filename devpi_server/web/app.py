@@ -97,7 +97,7 @@ def application(
     """The WSGI application, from the outside in: patience, sub-path, hot pages, log, bottle."""
     hot = Hot(pages, observer, clock)
     simple = SimplePages(indexes, pages, hot)
-    app: WSGIApp = _bottle(routes(simple, Files(downloads, places)))
+    app = _without_bad_bytes(_bottle(routes(simple, Files(downloads, places))))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
     return _patient(app, places)
@@ -121,6 +121,19 @@ def _error(response: bottle.HTTPError) -> bytes:
         answer.set_header("Allow", allow)
     answer.apply(response)
     return answer.body  # type: ignore[no-any-return]
+
+
+def _without_bad_bytes(app: WSGIApp) -> WSGIApp:
+    """bottle drops what is not UTF-8 from a path, and would find another thing with the rest."""
+
+    def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if not path.isascii():  # WSGI: bytes as latin-1
+            readable = path.encode("latin-1").decode("utf-8", "replace")
+            environ["PATH_INFO"] = readable.encode().decode("latin-1")
+        return app(environ, start_response)
+
+    return answer
 
 
 def _observed(app: WSGIApp, observer: Observer, clock: Clock) -> WSGIApp:

@@ -1,0 +1,46 @@
+"""An upstream, and servers that mirror it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from fakes import FakeClock
+from server import App, ServerProcess, mirror_of
+from upstream import Upstream
+
+
+@pytest.fixture
+def up() -> Iterator[Upstream]:
+    with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def app(up: Upstream, tmp_path: Path, clock: FakeClock) -> Callable[..., App]:
+    """Make an application in process; a second one shares the data directory."""
+
+    def make(*options: str) -> App:
+        return App(*mirror_of(up, tmp_path / "data", *options), clock=clock)
+
+    return make
+
+
+@pytest.fixture
+def spawn(up: Upstream, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Start a server process; a second one shares the data directory."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> ServerProcess:
+            log = tmp_path / "server.log"
+            server = ServerProcess(*mirror_of(up, tmp_path / "data", *options), log=log)
+            return stack.enter_context(server)
+
+        yield start
