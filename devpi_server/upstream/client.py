@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import re
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -42,6 +43,7 @@ ACCEPT_PAGE = (
 )
 LARGEST_PAGE = 64 * 1024 * 1024  # bytes, decoded; the largest real page has 11 MB
 _CHUNK = 256 * 1024
+_SIPS = 4  # reads at most of a body that nobody wants, to keep its connection
 _HOPS = 8
 _REDIRECTS = {301, 302, 303, 307, 308}
 _LONGEST_PAUSE = 600  # seconds of a Retry-After that we believe
@@ -113,19 +115,21 @@ class RequestsClient:
             headers["If-None-Match"] = etag
         response = self._follow("GET", url, headers, gap)
         try:
-            if response.status_code == 304 and etag:
-                yield NotModified()
-            elif response.status_code in (404, 410):
-                yield Absent()
-            else:
-                self._expect_ok(response)
+            if response.status_code == 200:
                 yield _Body(response)
+                return
         finally:
-            response.close()
+            _let_go(response)
+        if response.status_code == 304 and etag:
+            yield NotModified()
+        elif response.status_code in (404, 410):
+            yield Absent()
+        else:
+            self._expect_ok(response)
 
     def size(self, url: str) -> int | Absent | None:
         response = self._follow("HEAD", url, {"Accept-Encoding": "identity"}, self._timeout)
-        response.close()
+        _let_go(response)
         if response.status_code in (404, 410):
             return Absent()
         self._expect_ok(response)
@@ -155,7 +159,7 @@ class RequestsClient:
         else:
             try:
                 when = email.utils.parsedate_to_datetime(text).timestamp()
-            except ValueError:
+            except (ValueError, OverflowError):
                 return None
             seconds = int(when - self._clock())
         seconds = max(1, min(_LONGEST_PAUSE, seconds))
@@ -184,8 +188,8 @@ class RequestsClient:
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or location is None:
                 return response
-            response.close()
-            target = urljoin(url, location.strip())
+            _let_go(response)
+            target = _joined(url, location.strip())
             if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
                 raise Corrupt(f"{_host(url)} redirects from https to plain http")
             url = target
@@ -265,7 +269,7 @@ class _Body:
         self.content_type = headers.get("Content-Type", "")
         self.etag = headers.get("ETag")
         serial = headers.get("X-PyPI-Last-Serial", "")
-        self.serial = int(serial) if serial.isascii() and serial.isdigit() else None
+        self.serial = int(serial) if re.fullmatch("[0-9]{1,18}", serial) else None
         encoding = headers.get("Content-Encoding", "").strip().lower()
         self.encoded = encoding not in ("", "identity")
 
@@ -311,6 +315,8 @@ def _gunzip(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
         raise Corrupt(f"{_host(url)} sends broken gzip") from error
     if not decoder.eof:
         raise Corrupt(f"{_host(url)} sends gzip that breaks off")
+    if decoder.unused_data:
+        raise Corrupt(f"{_host(url)} sends gzip with something behind it")
 
 
 @contextmanager
@@ -338,9 +344,24 @@ def _reason(error: BaseException) -> str:
         inner = seen
         args = [arg for arg in seen.args if isinstance(arg, BaseException)]
         reason = getattr(seen, "reason", None)
-        seen = reason if isinstance(reason, BaseException) else (args[0] if args else None)
+        if not isinstance(reason, BaseException):
+            reason = args[0] if args else seen.__cause__
+        seen = reason
     text = getattr(inner, "strerror", None) or type(inner).__name__
     return str(text)
+
+
+def _let_go(response: requests.Response) -> None:
+    """Close the response; its connection is kept for the next request if little is unread."""
+    length = _length(response)
+    # A 200 that is left unread is a file that nobody wants.
+    small = response.status_code != 200 and (length is None or length <= _CHUNK)
+    if small or response.request.method == "HEAD":
+        with suppress(Urllib3Error, OSError):
+            for _ in range(_SIPS):
+                if not response.raw.read1(_CHUNK, decode_content=False):
+                    break
+    response.close()
 
 
 def _length(response: requests.Response) -> int | None:
@@ -348,6 +369,13 @@ def _length(response: requests.Response) -> int | None:
     if "Transfer-Encoding" in response.headers or not (text.isascii() and text.isdigit()):
         return None
     return int(text[:15])
+
+
+def _joined(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError as error:
+        raise Corrupt("upstream names an address that is none") from error
 
 
 def _expect_web_address(url: str) -> None:

@@ -1,9 +1,9 @@
-"""What every upstream client keeps to: the one over HTTP, and the one that tests put in its place."""
+"""What every upstream client keeps to: the one over HTTP, and the fake in its place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pytest
 from fakes import FakeClient, FakeClock, Resource
@@ -43,7 +43,7 @@ class FakeWorld:
 class HttpWorld:
     """The scriptable upstream; an ETag makes it answer conditional requests."""
 
-    STATUS = {Failed: 500, Denied: 403}
+    STATUS: ClassVar = {Failed: 500, Denied: 403}
 
     def __init__(self, up: Upstream) -> None:
         self._up = up
