@@ -6,6 +6,8 @@ The layers, lowest first; a module imports only from layers below its own
 * ``errors``        the exception tree, free of HTTP and exit codes
 * ``names``         project, index and distribution-file names
 * ``records``       the values that travel between the layers
+* ``option_values``, ``mirror_settings``: what a text in the configuration means; what a
+  mirror can be told
 * ``observe``       what happened, as frozen events that logs and metrics hang on
 * ``settings``      one table of options: command line, environment, file
 * ``concurrency``   single flight, bounded caches, patience, workers

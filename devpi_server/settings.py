@@ -2,36 +2,35 @@
 
 A flag goes before ``DEVPISERVER_<NAME>``, that before the file, that before
 the default.  All of them bring text, and one parser an option makes a value of
-it: ``yes`` means the same wherever it stands.  Every value is checked, also one
+it (``option_values``): ``yes`` means the same wherever it stands.  Every value is checked, also one
 that another source overrides, and all faults are reported at once.
 
-Over 300 lines, because the table, its parsers and its readers change together.
+Over 300 lines, because the table and its readers change together.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import ipaddress
-import math
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import yaml
 
-from devpi_server import __version__
+from devpi_server import __version__, mirror_settings, option_values
 from devpi_server.errors import ConfigError
+from devpi_server.mirror_settings import Line, MirrorSettings
+from devpi_server.option_values import meant
 
 PROGRAM = "devpi-server"
 _PREFIX = "DEVPISERVER_"
 _SECTION = "devpi-server"
+_PYPI = "root/pypi"
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class Settings:
     host: str
     port: int
     refresh: float
-    mirror_url: str = field(repr=False)  # may hold a password
-    mirror_cache_expiry: float
+    mirrors: tuple[MirrorSettings, ...]  # root/pypi is the first
     request_timeout: float
     threads: int
     offline_mode: bool
@@ -65,6 +63,7 @@ class Option:
     help: str
     aliases: tuple[str, ...] = ()  # a letter is one on the command line only
     shown: str = ""  # the default in the help, where it does not say it itself
+    many: bool = False  # may be given again to add to it; then parse returns a tuple
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,109 +114,48 @@ def _ask_pip(environ: Mapping[str, str]) -> str:
     return found[1]
 
 
-def _word(text: str) -> str:
-    if re.search(r"[\s/]", text):
-        raise ValueError(f'"{text}" is not a name')
-    return text
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError:
-        raise ValueError(f'"{text}" has no home directory to start from') from None
-
-
-def _switch(text: str) -> bool:
-    if text.lower() in ("true", "yes", "on", "1"):
-        return True
-    if text.lower() in ("false", "no", "off", "0"):
-        return False
-    raise ValueError(f'"{text}" is neither yes nor no')
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise ValueError(f'"{text}" is not a whole number')
-        if not low <= int(text) <= high:
-            raise ValueError(f"{text} is not from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(low: float, *, above: bool = False) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise ValueError(f'"{text}" is not a number of seconds')
-        if value < low or (above and value == low):
-            raise ValueError(f"{text} is not {'above' if above else 'at least'} {low:g} seconds")
-        return value
-
-    return parse
-
-
-def _url(text: str) -> str:
-    """Without a slash at the end.  The faults do not repeat it: it may hold a password."""
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or re.search(r"\s", text):
-        raise ValueError("this is not an http:// or https:// URL with a host name")
-    if "?" in text or "#" in text:
-        raise ValueError('the URL may not have a "?" or "#"')
-    return text.rstrip("/")
-
-
-def _index_url(text: str) -> str:
-    return _url(text) + "/"
-
-
-def _proxy(text: str) -> str:
-    try:
-        return text if text == "*" else str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError(f'"{text}" is neither an IP address nor "*"') from None
-
-
 CONFIGFILE = Option(
-    "configfile", _path, None, "FILE", "main",
+    "configfile", option_values.path, None, "FILE", "main",
     f'YAML file with options in its section "{_SECTION}:"', ("c",),
 )  # fmt: skip
 
 OPTIONS = (
-    Option("datadir", _path, "~/.devpi/serverdata", "DIR", "main",
+    Option("datadir", option_values.path, "~/.devpi/serverdata", "DIR", "main",
            "directory for everything that the server keeps", ("serverdir",)),
-    Option("port", _whole(0, 65535), "3141", "PORT", "main",
+    Option("port", option_values.whole(0, 65535), "3141", "PORT", "main",
            "port to listen on for http requests, 0 for any free one"),
-    Option("host", _word, "localhost", "HOST", "main", "name or IP address to listen on"),
-    Option("refresh", _seconds(1), "60", "SECS", "main",
+    Option("host", option_values.word, "localhost", "HOST", "main",
+           "name or IP address to listen on"),
+    Option("refresh", option_values.seconds(1), "60", "SECS", "main",
            "interval for asking upstream's changelog which projects have changed"),
     CONFIGFILE,
-    Option("mirror-url", _index_url, default_mirror_url, "URL", "mirror",
-           "simple index that root/pypi mirrors", shown="the index that pip defaults to"),
-    Option("mirror-cache-expiry", _seconds(0), "1800", "SECS", "mirror",
+    Option("mirror-url", option_values.index_urls, default_mirror_url, "URL", "mirror",
+           "simple index that root/pypi mirrors; given again, one to turn to while it fails",
+           shown="the index that pip defaults to", many=True),
+    Option("mirror-cache-expiry", option_values.seconds(0), "1800", "SECS", "mirror",
            "age from which a project's page is checked with upstream before it is served"),
-    Option("request-timeout", _seconds(0, above=True), "5", "SECS", "mirror",
+    Option("request-timeout", option_values.seconds(0, above=True), "5", "SECS", "mirror",
            "patience with upstream; past it, what is held is served"),
-    Option("offline-mode", _switch, "no", "", "mirror",
+    Option("offline-mode", option_values.switch, "no", "", "mirror",
            "never contact upstream: list and serve only what is held"),
-    Option("threads", _whole(1, 1000), "50", "N", "web", "threads that answer requests"),
-    Option("outside-url", _url, None, "URL", "web",
+    Option("threads", option_values.whole(1, 1000), "50", "N", "web",
+           "threads that answer requests"),
+    Option("outside-url", option_values.url, None, "URL", "web",
            "URL under which clients reach the server, where a proxy does not tell"),
-    Option("trusted-proxy", _proxy, None, "IP", "web",
+    Option("trusted-proxy", option_values.proxy, None, "IP", "web",
            'address of the proxy whose X-Forwarded headers count, "*" for any'),
-    Option("bottleserver", _word, "waitress", "TYPE", "deploy",
+    Option("bottleserver", option_values.word, "waitress", "TYPE", "deploy",
            "server to run on: waitress, granian or another that bottle knows"),
-    Option("debug", _switch, "no", "", "deploy", "log everything"),
+    Option("debug", option_values.switch, "no", "", "deploy", "log everything"),
 )  # fmt: skip
+
+# The words of root/pypi that are options too: option → field.
+_OF_PYPI = {"mirror_url": "urls", "mirror_cache_expiry": "cache_expiry"}
+_SHARED = {
+    option.name.replace("-", "_"): option
+    for option in OPTIONS
+    if option.name.replace("-", "_") in _OF_PYPI
+}
 
 GROUPS = {
     "main": "main options",
@@ -236,10 +174,16 @@ class _Given:
     text: str
 
     def value(self) -> object:
-        text = self.text.strip()
-        if not text:
-            raise ValueError("has no value")
-        return self.option.parse(text)
+        return option_values.read(self.option.parse, self.text)
+
+
+@dataclass(frozen=True)
+class _File:
+    """What stands in the file."""
+
+    given: Sequence[_Given] = ()
+    pypi: Sequence[Line] = ()  # of root/pypi, what no option says
+    mirrors: Mapping[str, Sequence[Line]] = field(default_factory=dict)  # the others
 
 
 def read(
@@ -256,20 +200,23 @@ def read(
     faults: list[str] = []  # everything below adds to it and goes on
     flags = list(_from_flags(sys.argv[1:] if argv is None else argv, faults))
     variables = list(_from_environment(environ, faults))
-    file = _choose(CONFIGFILE, (flags, variables), faults)
-    lines = list(_from_file(file, faults)) if isinstance(file, Path) else []
-    values = {
-        option.name.replace("-", "_"): _choose(option, (flags, variables, lines), faults)
+    path = _choose(CONFIGFILE, (flags, variables), faults)
+    file = _read_file(path, faults) if isinstance(path, Path) else _File()
+    values: dict[str, Any] = {
+        option.name.replace("-", "_"): _choose(option, (flags, variables, file.given), faults)
         for option in OPTIONS
         if option is not CONFIGFILE
     }
     server = values["bottleserver"]
     if servers and isinstance(server, str) and server not in servers:
-        faults.append(f'no bottleserver is called "{server}"{_meant(server, servers)}')
+        faults.append(f'no bottleserver is called "{server}"{meant(server, servers)}')
+    pypi = mirror_settings.read(file.pypi, faults)
+    for option, name in _OF_PYPI.items():
+        pypi[name] = values.pop(option)
+    others = tuple(mirror_settings.mirrors(file.mirrors, faults))
     if faults:
         raise ConfigError(faults)
-    chosen: dict[str, Any] = {item.name: values[item.name] for item in fields(Settings)}
-    return Settings(**chosen)
+    return Settings(mirrors=(MirrorSettings(_PYPI, **pypi), *others), **values)
 
 
 def _choose(option: Option, sources: Sequence[Sequence[_Given]], faults: list[str]) -> object:
@@ -281,9 +228,14 @@ def _choose(option: Option, sources: Sequence[Sequence[_Given]], faults: list[st
             if given.option is not option:
                 continue
             try:
-                values[given.place] = given.value()
+                value = given.value()
             except ValueError as fault:
                 faults.append(f"{given.place}: {fault}")
+                continue
+            before = values.get(given.place)
+            if isinstance(before, tuple) and isinstance(value, tuple):
+                value = tuple(dict.fromkeys(before + value))
+            values[given.place] = value
         if len(set(values.values())) > 1:
             faults.append(f"{' and '.join(values)} are the same option, with different values")
         chosen.extend(values.values())
@@ -353,7 +305,7 @@ def _from_flags(argv: Sequence[str], faults: list[str]) -> Iterator[_Given]:
     for before, word in zip(["", *unknown], unknown, strict=False):
         flag = word.partition("=")[0]
         if flag.startswith("-"):
-            faults.append(f"unknown option {flag}{_meant(flag, known)}")
+            faults.append(f"unknown option {flag}{meant(flag, known)}")
         elif not before.startswith("-"):  # else it is the value of the unknown option
             faults.append(f'unexpected argument "{word}"')
     for flag, text in namespace.given:
@@ -367,24 +319,45 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator
         if variable in known:
             yield _Given(known[variable], variable, environ[variable])
         elif variable.startswith(_PREFIX):
-            faults.append(f"unknown variable {variable}{_meant(variable, known)}")
+            faults.append(f"unknown variable {variable}{meant(variable, known)}")
 
 
-def _from_file(path: Path, faults: list[str]) -> Iterator[_Given]:
+def _read_file(path: Path, faults: list[str]) -> _File:
+    """What stands in both sections of the file."""
+    document = _document(path, faults)
+    given = list(_from_section(document.get(_SECTION), path, faults))
+    lines = mirror_settings.lines(document.get(mirror_settings.SECTION), path, faults)
+    pypi = []
+    for line in lines.pop(_PYPI, []):
+        option = _SHARED.get(line.word.name)
+        if option is None:
+            pypi.append(line)
+        else:
+            given.append(_Given(option, line.place, line.text))
+    return _File(given, pypi, lines)
+
+
+def _from_section(section: object, path: Path, faults: list[str]) -> Iterator[_Given]:
     known = {name: option for option in OPTIONS for name in option.names}
     del known[CONFIGFILE.name]
-    for key, text in _section(path, faults).items():
+    if section and not isinstance(section, dict):
+        faults.append(f'the section "{_SECTION}:" of {path} does not consist of "option: value"')
+    # All of its lines may be comments.
+    for key, value in section.items() if isinstance(section, dict) else ():
         name = str(key).replace("_", "-")
         if name not in known:
-            faults.append(f'unknown option "{key}" in {path}{_meant(name, known)}')
-        elif not isinstance(text, str):
-            faults.append(f"{key} in {path}: takes one value")
-        else:
-            yield _Given(known[name], f"{key} in {path}", text)
+            faults.append(f'unknown option "{key}" in {path}{meant(name, known)}')
+            continue
+        texts = value if known[name].many and isinstance(value, list) else [value]
+        for text in texts:
+            if isinstance(text, str):
+                yield _Given(known[name], f"{key} in {path}", text)
+            else:
+                faults.append(f"{key} in {path}: takes one value")
 
 
-def _section(path: Path, faults: list[str]) -> Mapping[object, object]:
-    """Our section of the file, with every value as text."""
+def _document(path: Path, faults: list[str]) -> Mapping[object, object]:
+    """The file, with every value as text."""
     try:
         # BaseLoader makes text of all scalars, and is as safe as SafeLoader.
         document = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506
@@ -395,16 +368,7 @@ def _section(path: Path, faults: list[str]) -> Mapping[object, object]:
         mark = getattr(error, "problem_mark", None)
         faults.append(f"{path} is not YAML" + (f", see line {mark.line + 1}" if mark else ""))
         return {}
-    if not isinstance(document, dict) or _SECTION not in document:
+    if not isinstance(document, dict) or not document.keys() & {_SECTION, mirror_settings.SECTION}:
         faults.append(f'{path} has no section "{_SECTION}:"')
         return {}
-    section = document[_SECTION] or {}  # all of its lines may be comments
-    if not isinstance(section, dict):
-        faults.append(f'the section "{_SECTION}:" of {path} does not consist of "option: value"')
-        return {}
-    return section
-
-
-def _meant(word: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f", did you mean {close[0]}?" if close else ""
+    return document

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from devpi_server.mirror_settings import WORDS as MIRROR_WORDS
+from devpi_server.mirror_settings import Word
 from devpi_server.settings import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +21,15 @@ def test_the_readme_has_every_option_with_its_default(option: Option) -> None:
     flags = ", ".join(f"{flag} {option.metavar}".strip() for flag in option.flags)
 
     assert f"{flags} {option.description}" in WORDS
+
+
+@pytest.mark.parametrize("word", MIRROR_WORDS, ids=lambda word: word.name)
+def test_the_readme_has_every_word_of_a_mirror_with_its_default(word: Word) -> None:
+    assert f"``{word.name}`` {word.description}" in WORDS
+
+
+def test_the_readme_has_no_word_of_a_mirror_that_is_not_there() -> None:
+    assert set(re.findall(r"\bmirror_\w+", README)) <= {word.name for word in MIRROR_WORDS}
 
 
 def test_the_readme_has_no_option_that_is_not_there() -> None:

@@ -12,6 +12,7 @@ from pip._internal.models.index import PyPI
 
 from devpi_server import __version__
 from devpi_server.errors import ConfigError
+from devpi_server.mirror_settings import WORDS, MirrorSettings
 from devpi_server.settings import OPTIONS, Settings, _ask_pip, default_mirror_url, read
 
 Write = Callable[[str], str]
@@ -46,8 +47,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         host="localhost",
         port=3141,
         refresh=60.0,
-        mirror_url=PyPI.simple_url + "/",
-        mirror_cache_expiry=1800.0,
+        mirrors=(MirrorSettings("root/pypi", (PyPI.simple_url + "/",), 1800.0),),
         request_timeout=5.0,
         threads=50,
         offline_mode=False,
@@ -157,7 +157,7 @@ def test_the_data_directory_is_absolute_and_knows_home(monkeypatch: pytest.Monke
 
 
 def test_urls_end_as_their_users_need_them() -> None:
-    assert read(["--mirror-url=http://u/simple"], {}).mirror_url == "http://u/simple/"
+    assert read(["--mirror-url=http://u/simple"], {}).mirrors[0].urls == ("http://u/simple/",)
     assert settings("--outside-url=https://me/pypi/").outside_url == "https://me/pypi"
 
 
@@ -213,7 +213,7 @@ def test_a_wrong_switch_is_told() -> None:
 def test_the_ends_of_a_range_belong_to_it() -> None:
     ends = settings("--port=0", "--threads=1", "--refresh=1", "--mirror-cache-expiry=0")
 
-    assert (ends.port, ends.threads, ends.refresh, ends.mirror_cache_expiry) == (0, 1, 1, 0)
+    assert (ends.port, ends.threads, ends.refresh, ends.mirrors[0].cache_expiry) == (0, 1, 1, 0)
     assert settings("--port=65535", "--threads=1000").port == 65535
 
 
@@ -323,6 +323,164 @@ def test_a_file_cannot_name_another_file(write: Write) -> None:
     file = write("devpi-server:\n  configfile: other.yml\n")
 
     assert faults("-c", file) == (f'unknown option "configfile" in {file}',)
+
+
+A, B, C = "http://a/simple/", "http://b/simple/", "http://c/simple/"
+
+
+def test_an_address_that_is_given_again_stands_in_for_the_first(write: Write) -> None:
+    file = write(f"devpi-server:\n  mirror-url: [{A}, {B}]\n")
+    environ = {"DEVPISERVER_MIRROR_URL": f"{B} {A},{C}"}
+
+    chain = [
+        read(["--mirror-url", C, "--mirror-url", A, "-c", file], environ),
+        read(["-c", file], environ),
+        read(["-c", file], {}),
+    ]
+
+    assert [each.mirrors[0].urls for each in chain] == [(C, A), (B, A, C), (A, B)]
+
+
+MIRRORS = """
+mirrors:
+  root/pypi:
+    mirror_keep_vanished: yes
+  root/pytorch:
+    mirror_url: http://me:secret@torch/whl/cu130
+    mirror-cache-expiry: 600
+    mirror_no_project_list: true
+    mirror_allow_networks: [10.0.0.0/8, "fd00::/8"]
+    title: PyTorch
+"""
+
+
+def test_the_file_declares_mirrors_beside_the_built_in_one(write: Write) -> None:
+    assert settings("-c", write(MIRRORS)).mirrors == (
+        MirrorSettings("root/pypi", ("http://upstream/simple/",), keep_vanished=True),
+        MirrorSettings(
+            "root/pytorch",
+            ("http://me:secret@torch/whl/cu130/",),
+            600.0,
+            no_project_list=True,
+            allow_networks=("10.0.0.0/8", "fd00::/8"),
+            title="PyTorch",
+        ),
+    )
+
+
+def test_every_word_of_a_mirror_is_a_field_of_its_settings(write: Write, tmp_path: Path) -> None:
+    file = tmp_path / "some.pem"
+    file.write_text("")
+    values = {
+        "mirror_url": A,
+        "mirror_cache_expiry": "1",
+        "mirror_changelog_url": "http://a/pypi",
+        "mirror_ca_file": str(file),
+        "mirror_client_cert": str(file),
+        "mirror_allow_networks": "::1/128",
+        "mirror_web_url_fmt": "http://a/{name}/",
+        "title": "A",
+    }
+    lines = [f"    {word.name}: '{values.get(word.name, 'yes')}'\n" for word in WORDS]
+
+    (_, mirror) = settings("-c", write("mirrors:\n  a/b:\n" + "".join(lines))).mirrors
+
+    assert mirror == MirrorSettings(
+        "a/b", (A,), 1.0, *[True] * 3, "http://a/pypi", *[True] * 5, file, file, ("::1/128",),
+        "A", "http://a/{name}/",
+    )  # fmt: skip
+
+
+def test_the_built_in_mirror_takes_its_address_from_a_flag_before_its_section(
+    write: Write,
+) -> None:
+    file = write(f"mirrors:\n  root/pypi:\n    mirror_url: {A}\n    mirror_cache_expiry: 7\n")
+
+    mirror = read(["-c", file], {}).mirrors[0]
+    told = read(["-c", file, "--mirror-url", B], {}).mirrors[0]
+
+    assert (mirror.urls, mirror.cache_expiry) == ((A,), 7)
+    assert (told.urls, told.cache_expiry) == ((B,), 7)
+
+
+def test_the_built_in_mirror_may_not_have_two_addresses_in_one_file(write: Write) -> None:
+    file = write(f"devpi-server:\n  mirror-url: {A}\nmirrors:\n  root/pypi:\n    mirror_url: {B}\n")
+
+    assert faults("-c", file) == (
+        (
+            f"mirror-url in {file} and mirror_url of root/pypi in {file} "
+            "are the same option, with different values"
+        ),
+    )
+
+
+WRONG_WORDS = [
+    ("mirror_urls: x", 'unknown word "mirror_urls" of {place}, did you mean mirror_url?'),
+    ("cache_expiry: 1",
+     'unknown word "cache_expiry" of {place}, did you mean mirror_cache_expiry?'),
+    ("xyzzy: yes", 'unknown word "xyzzy" of {place}'),
+    ("mirror_flat: maybe", 'mirror_flat of {place}: "maybe" is neither yes nor no'),
+    ("mirror_flat: [yes, no]", "mirror_flat of {place}: takes one value"),
+    ("mirror_crawl:", "mirror_crawl of {place}: has no value"),
+    ("mirror_changelog_url: ftp://me:secret@a/", f"mirror_changelog_url of {{place}}: {NOT_A_URL}"),
+    ("mirror_allow_networks: ::1/8",
+     'mirror_allow_networks of {place}: "::1/8" is not a network: ::1/8 has host bits set'),
+    ("mirror_ca_file: /no/such.pem",
+     "mirror_ca_file of {place}: there is no file /no/such.pem, or it may not be read"),
+    ("mirror_web_url_fmt: http://a/",
+     'mirror_web_url_fmt of {place}: the URL has no "{{name}}" in it'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "fault"), WRONG_WORDS, ids=[line for line, _ in WRONG_WORDS])
+def test_a_wrong_word_of_a_mirror_is_told(line: str, fault: str, write: Write) -> None:
+    file = write(f"mirrors:\n  a/b:\n    mirror_url: {A}\n    {line}\n")
+
+    assert faults("-c", file) == (fault.format(place=f"a/b in {file}"),)
+
+
+def test_a_mirror_needs_an_address(write: Write) -> None:
+    assert faults("-c", write("mirrors:\n  a/b:\n    title: B\n  c/d:\n")) == (
+        "the mirror a/b has no mirror_url",
+        "the mirror c/d has no mirror_url",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a/b/c", "/b", "a/", "a/+b", "../b", "a/..", "a/.b", '"a/b\\n"', '"a/\\0"']
+)
+def test_the_name_of_a_mirror_is_user_and_index(name: str, write: Write) -> None:
+    told = faults("-c", write(f"mirrors:\n  {name}:\n    mirror_url: {A}\n"))
+
+    assert len(told) == 1
+    assert told[0].endswith("is not the name of an index, as user/index")
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ("mirrors: x", 'the section "mirrors:" of {file} does not consist of "user/index:"'),
+        ("mirrors:\n  a/b: x", 'the mirror a/b in {file} does not consist of "word: value"'),
+    ],
+)
+def test_a_section_of_mirrors_that_is_none_is_told(section: str, fault: str, write: Write) -> None:
+    file = write(section + "\n")
+
+    assert faults("-c", file) == (fault.format(file=file),)
+
+
+def test_the_faults_of_all_mirrors_come_with_all_others(write: Write) -> None:
+    file = write("devpi-server:\n  port: x\nmirrors:\n  a:\n  b/c:\n    mirror_url: x\n")
+
+    assert set(faults("-c", file)) == {
+        f'port in {file}: "x" is not a whole number',
+        f'"a" in {file} is not the name of an index, as user/index',
+        f"mirror_url of b/c in {file}: {NOT_A_URL}",
+    }
+
+
+def test_the_settings_of_a_mirror_do_not_show_its_password(write: Write) -> None:
+    assert "secret" not in repr(settings("-c", write(MIRRORS)))
 
 
 def test_an_unknown_bottleserver_is_told_with_what_was_meant() -> None:
