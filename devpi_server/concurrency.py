@@ -141,10 +141,9 @@ class Crew:
         with self._lock:
             # Free threads less waiting jobs: below nought only at full size.
             if self._idle <= 0 and self._threads < self._size:
+                name = f"{self._name}-{self._threads + 1}"
+                threading.Thread(target=self._run, name=name, daemon=True).start()
                 self._threads += 1
-                threading.Thread(
-                    target=self._run, name=f"{self._name}-{self._threads}", daemon=True
-                ).start()
             else:
                 self._idle -= 1
             self._jobs.put((future, work))
@@ -197,16 +196,17 @@ class SingleFlight(Generic[T]):
         """Start the flight, or join the one under way, without waiting."""
         with self._lock:
             flight = self._flights.get(key)
-            if flight is not None:
+            if flight is not None and not flight.done():
                 return flight
             flight = self._flights[key] = self._crew.submit(work)
         # Outside of the lock: a flight that has landed already calls back at once.
-        flight.add_done_callback(lambda _: self._forget(key))
+        flight.add_done_callback(lambda landed: self._forget(key, landed))
         return flight
 
-    def _forget(self, key: Hashable) -> None:
+    def _forget(self, key: Hashable, landed: Future[T]) -> None:
         with self._lock:
-            self._flights.pop(key, None)
+            if self._flights.get(key) is landed:
+                del self._flights[key]
 
 
 class BoundedCache(Generic[K, T]):

@@ -123,7 +123,9 @@ class FakeClient:
         self.resources: dict[str, Resource | UpstreamError] = {}
         self.asked: list[tuple[str, str, str | None]] = []  # method, address, ETag
 
-    def get(self, url: str, *, etag: str | None = None) -> Fresh | NotModified | Absent:
+    def get(
+        self, url: str, *, etag: str | None = None, anew: bool = False
+    ) -> Fresh | NotModified | Absent:
         found = self._ask("get", url, etag)
         if not isinstance(found, Resource):
             return found
