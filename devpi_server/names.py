@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -80,14 +80,17 @@ def file_path(filename: str, url: str, digests: Mapping[str, str]) -> str:
     """Where an index serves a file, relative to the index (devpi.md 1.9).
 
     ``+f/<sha256[:3]>/<sha256[3:16]>/<filename>`` when the sha256 is known,
-    else ``+e/<scheme_host_path>/<filename>``, which no two URLs share.  The
-    path is not percent-encoded.
+    else ``+e/<scheme_host_path>/<filename>``, which no two URLs share; how they
+    escape the name of the file does not count.  The path is not percent-encoded.
     """
     sha256 = digests.get("sha256", "")
     if _SHA256.match(sha256):
         return f"+f/{sha256[:3]}/{sha256[3:16]}/{filename}"
     parts = urlsplit(url)
-    folder = f"{parts.scheme}/{parts.netloc.rpartition('@')[2]}{parts.path.rpartition('/')[0]}"
+    path, _, last = parts.path.rpartition("/")
+    folder = f"{parts.scheme}/{parts.netloc.rpartition('@')[2]}{path}"
+    if unquote(last) != filename:
+        folder += f"/{last}#"  # no part of an address holds a "#"
     if parts.query:
         folder += f"?{parts.query}"
     return f"+e/{_flat(folder)}/{filename}"

@@ -22,7 +22,7 @@ from devpi_server.concurrency import (
     wait_for,
     waiting_with,
 )
-from devpi_server.errors import NoSuchProject, Overloaded, TimedOut
+from devpi_server.errors import DevpiError, NoSuchProject, Overloaded, TimedOut
 
 T = TypeVar("T")
 LONG = 30.0  # seconds that no test takes unless it fails
@@ -52,7 +52,7 @@ class HandLanded:
         future, work = self.jobs.pop(0)
         try:
             future.set_result(work())
-        except Exception as error:
+        except (DevpiError, ZeroDivisionError) as error:
             future.set_exception(error)
 
 
@@ -190,8 +190,8 @@ def test_a_flight_that_has_landed_is_forgotten() -> None:
     """The next who asks starts a new one, after success and failure alike."""
     crew = HandLanded()
     flights: SingleFlight[int] = SingleFlight(crew)  # type: ignore[arg-type]
-    for number in range(3):
-        flight = flights.join("key", lambda: 1 // number)
+    for work in (lambda: 1, lambda: 1 // 0, lambda: 2):
+        flight = flights.join("key", work)
         crew.land()
         assert flight.done()
     assert flights.join("key", lambda: 9) is not flight
