@@ -57,7 +57,7 @@ class LocalBlobs:
 
     def digests(self) -> Iterator[str]:
         with translated("list the held files"), suppress(FileNotFoundError):
-            for folder in self._folder.iterdir():
+            for folder in filter(Path.is_dir, self._folder.iterdir()):
                 for path in folder.iterdir():
                     if _SHA256.match(path.name):
                         yield path.name
