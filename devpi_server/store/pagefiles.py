@@ -145,10 +145,9 @@ class PageFiles:
 
     def projects(self) -> Iterator[NormalizedName]:
         """The projects whose page is held, sorted."""
-        try:
+        found: list[str] = []
+        with translated("list the held pages"), suppress(FileNotFoundError):
             found = os.listdir(self._folder)
-        except FileNotFoundError:
-            return
         for name in sorted(found):
             if names.is_normalized(name):
                 yield NormalizedName(name)
