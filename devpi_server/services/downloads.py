@@ -14,7 +14,7 @@ from devpi_server.records import Freshness, Link
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.store.blobs import Blob
 from devpi_server.store.heldfiles import HeldFile
-from devpi_server.upstream.arriving import HELD_BACK, Arriving
+from devpi_server.upstream.arriving import Arriving
 from devpi_server.upstream.files import Wanted
 
 # A file name with many dashes names many projects; upstream is asked for the likeliest.
@@ -67,14 +67,16 @@ class Downloads:
         :raises StoreError: the disk is sick.
         """
         found = self._indexes.find(index)
-        held = found.mirror.files.find(path)
+        files = found.mirror.files
+        # A request that was parked and runs again is to join what it waited for.
+        held = None if files.was_awaited(path) else files.find(path)
         if held is not None:
             return _ready(*held)
         wanted = self._wanted(found, path)
         if isinstance(wanted, Ready):
             return wanted
         try:
-            joined = found.mirror.files.join(wanted)
+            joined = files.join(wanted)
         except NoSuchFile:
             made = self._metadata_of_wheel(found, path)
             if made is None:
@@ -82,7 +84,7 @@ class Downloads:
             return made
         if isinstance(joined, Arriving):
             return self._settled(path, wanted, joined)
-        again = found.mirror.files.find(path)
+        again = files.find(path)
         if again is None:
             raise NoSuchFile(f"{wanted.link.filename} has just been removed from the cache")
         return _ready(*again)
@@ -100,12 +102,13 @@ class Downloads:
         return Described(wanted.link.filename, wanted.link.digests.get("sha256"), size, held=False)
 
     def _settled(self, path: str, wanted: Wanted, arriving: Arriving) -> Coming:
-        """A small file is held back whole until it is verified, so wait: errors get a status."""
-        if arriving.length is not None and arriving.length <= HELD_BACK:
-            landed = wait_for((path, "verified"), arriving.verified, _SETTLE_WITHIN)
-            if not landed:
-                raise TimedOut(f"upstream does not send {wanted.link.filename} in time")
-            arriving.verified.result()
+        """Wait until there is something to send, so that what fails before has a status.
+
+        A small file is held back whole until it is verified.
+        """
+        if not wait_for((path, "started"), arriving.started, _SETTLE_WITHIN):
+            raise TimedOut(f"upstream does not send {wanted.link.filename} in time")
+        arriving.started.result()
         return Coming(wanted.link.filename, wanted.link.digests.get("sha256"), arriving)
 
     def _wanted(self, index: Index, path: str) -> Wanted | Ready:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
+from devpi_server.concurrency import Alarm
 from devpi_server.errors import DevpiError, TimedOut, Unreachable
 from devpi_server.store.heldfiles import HeldFile
 
@@ -41,21 +42,25 @@ class Arriving:
     """The state that the writer and the readers of one file share.
 
     :param length: of the file in bytes; None: upstream does not tell.
+    :param alarm: wakes the readers when upstream falls silent between two steps.
     """
 
-    def __init__(self, length: int | None) -> None:
+    def __init__(self, length: int | None, alarm: Alarm) -> None:
         self.length = length
-        # Lands when every byte is known to be right, or none will be.
-        self.verified: Future[None] = Future()
+        # Lands when there is something to send, or never will be.
+        self.started: Future[None] = Future()
         # Lands when the file is held, or will not be.
         self.finished: Future[HeldFile] = Future()
+        self._alarm = alarm
         self._changed = threading.Condition()
         self._attempt: _Descriptor | None = None
         self._released = 0  # bytes that may be read
         self._woken_at = 0
         self._woken_time = 0.0
+        self._is_alarmed = False
         self._readers: set[Reader] = set()
         self._wakers: set[Callable[[], None]] = set()
+        self._is_verified = False  # every byte is known to be right
         self._failure: DevpiError | None = None
 
     # The writer's side.
@@ -70,25 +75,43 @@ class Arriving:
         """Note how many bytes are there, and release all but the last block."""
         end = self.length if self.length is not None else received
         released = max(0, min(received, end - HELD_BACK))
+        is_to_alarm = False
         with self._changed:
             self._released = max(self._released, released)
-            now = time.monotonic()
             news = self._released - self._woken_at
-            if news >= _STEP or (news and now - self._woken_time >= _AT_LEAST_EVERY):
-                self._woken_at, self._woken_time = self._released, now
+            since = time.monotonic() - self._woken_time
+            if news >= _STEP or (news and since >= _AT_LEAST_EVERY):
+                self._wake()
+            elif news and not self._is_alarmed:
+                self._is_alarmed = is_to_alarm = True
+        if is_to_alarm:
+            self._alarm.after(_AT_LEAST_EVERY, self._catch_up)
+        if released and not self.started.done():
+            self.started.set_result(None)
+
+    def _catch_up(self) -> None:
+        """Wake for what was released since the last step."""
+        with self._changed:
+            self._is_alarmed = False
+            if self._released > self._woken_at:
                 self._wake()
 
     def is_awaited(self) -> bool:
-        """Whether somebody would profit from another attempt."""
+        """Whether somebody would profit from another attempt.
+
+        Who waits for the start of the file has no reader yet.
+        """
         with self._changed:
-            return any(reader.attempt is None for reader in self._readers)
+            return not self._readers or any(reader.attempt is None for reader in self._readers)
 
     def release(self, size: int) -> None:
         """All of the size bytes are verified: readers may have them."""
         with self._changed:
             self.length = self._released = size
-            self.verified.set_result(None)
+            self._is_verified = True
             self._wake()
+        if not self.started.done():
+            self.started.set_result(None)
 
     def finish(self, held: HeldFile) -> None:
         """The file is held."""
@@ -96,14 +119,17 @@ class Arriving:
 
     def fail(self, error: DevpiError) -> None:
         """Give up. Readers get the error, unless they may have all bytes already."""
-        if not self.verified.done():
-            with self._changed:
+        with self._changed:
+            if not self._is_verified:
                 self._failure = error
-                self.verified.set_exception(error)
                 self._wake()
+        if not self.started.done():
+            self.started.set_exception(error)
         self.finished.set_exception(error)
 
     def _wake(self) -> None:
+        """Let the readers look for news. The lock is held."""
+        self._woken_at, self._woken_time = self._released, time.monotonic()
         self._changed.notify_all()
         for waker in self._wakers:
             waker()
@@ -203,4 +229,4 @@ class Reader:
     def _is_at_end(self) -> bool:
         if self.stop is not None and self.position >= self.stop:
             return True
-        return self._arriving.verified.done() and self.position >= self._arriving._released
+        return self._arriving._is_verified and self.position >= self._arriving._released

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from devpi_server import names
-from devpi_server.concurrency import Crew, SingleFlight
+from devpi_server.concurrency import Alarm, Crew, SingleFlight
 from devpi_server.errors import Corrupt, DevpiError, NoSuchFile, StoreError, TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link
@@ -72,6 +72,7 @@ class FileFetcher:
         self._offline = offline
         self._flights: SingleFlight[Arriving | HeldFile] = SingleFlight(Crew("open", _OPENERS))
         self._crew = Crew("download", _DOWNLOADS)
+        self._alarm = Alarm()
         self._guard = threading.Lock()
         self._under_way: dict[str, Arriving] = {}
 
@@ -80,10 +81,6 @@ class FileFetcher:
 
         :raises StoreError: the disk is sick.
         """
-        # A request that was parked and runs again is to join what it waited for.
-        return None if self._flights.was_awaited(path) else self._find(path)
-
-    def _find(self, path: str) -> tuple[HeldFile, Blob] | None:
         held = self._held.find(path)
         if held is None:
             return None
@@ -92,6 +89,10 @@ class FileFetcher:
             self._held.forget(path)
             return None
         return held, blob
+
+    def was_awaited(self, path: str) -> bool:
+        """Whether the current request, in an earlier run, has waited for this file to be joined."""
+        return self._flights.was_awaited(path)
 
     def join(self, wanted: Wanted) -> Arriving | HeldFile:
         """Start or join the one download of this file; upstream's status is known then.
@@ -155,7 +156,7 @@ class FileFetcher:
                 return arriving
             # The lock first: who finishes a download records it before letting go.
             lock = self._locks.try_hold(self._key(wanted))
-            found = self._find(wanted.path)
+            found = self.find(wanted.path)
             if found is not None:
                 if lock is not None:
                     lock.release()
@@ -180,7 +181,7 @@ class FileFetcher:
             stack.close()
             lock.release()
             raise
-        arriving = Arriving(_length(wanted, stream))
+        arriving = Arriving(_length(wanted, stream), self._alarm)
         self._begin(wanted, arriving)
         self._crew.submit(lambda: self._download(wanted, arriving, lock, stream, stack))
         return arriving
@@ -214,22 +215,11 @@ class FileFetcher:
         self, wanted: Wanted, arriving: Arriving, lock: Lock, stream: Stream, stack: ExitStack
     ) -> None:
         """Receive, verify and hold the file, with a second try if somebody still waits."""
-        error: DevpiError
         try:
-            for last in (False, True):
-                try:
-                    if last:
-                        stream = self._ask(wanted, stack)
-                    with stack:
-                        blob = self._receive(wanted, arriving, stream)
-                    arriving.finish(self._hold(wanted, blob))
-                    return
-                except (UpstreamError, NoSuchFile) as failure:
-                    error = failure
-                    log.warning("download of %s failed: %s", wanted.link.filename, failure.message)
-                    if not arriving.is_awaited():
-                        break
-            arriving.fail(error)
+            held = self._attempt(wanted, arriving, stream, stack)
+            arriving.finish(held)
+        except (UpstreamError, NoSuchFile) as failure:
+            arriving.fail(failure)
         except StoreError as failure:
             log.error("download of %s failed: %s", wanted.link.filename, failure.message)
             arriving.fail(failure)
@@ -237,11 +227,25 @@ class FileFetcher:
             arriving.fail(StoreError("the download failed, see the server's log"))
             log.exception("download of %s failed", wanted.link.filename)
         finally:
-            with self._guard:
-                self._under_way.pop(wanted.path, None)
+            self._forget(wanted)
             lock.release()
             stack.close()
         self._make_wheel_metadata(wanted, arriving)
+
+    def _attempt(
+        self, wanted: Wanted, arriving: Arriving, stream: Stream, stack: ExitStack
+    ) -> HeldFile:
+        for is_last in (False, True):
+            try:
+                with stack:
+                    if is_last:
+                        stream = self._ask(wanted, stack)
+                    return self._hold(wanted, self._receive(wanted, arriving, stream))
+            except (UpstreamError, NoSuchFile) as failure:
+                log.warning("download of %s failed: %s", wanted.link.filename, failure.message)
+                if is_last or not arriving.is_awaited():
+                    raise
+        raise AssertionError  # the loop has returned or raised
 
     def _receive(self, wanted: Wanted, arriving: Arriving, stream: Stream) -> Blob:
         """One attempt. The bytes are released to the readers as they come."""
@@ -308,7 +312,7 @@ class FileFetcher:
             return None
         name, fd = found
         length = name.split(".")[1]
-        arriving = Arriving(int(length) if length else None)
+        arriving = Arriving(int(length) if length else None, self._alarm)
         arriving.begin(fd)
         self._begin(wanted, arriving)
         self._crew.submit(lambda: self._follow(wanted, arriving, name, fd))
@@ -327,7 +331,7 @@ class FileFetcher:
                         name, fd = found
                         arriving.begin(fd)
                 time.sleep(_LOOK_EVERY)
-            held = self._find(wanted.path)
+            held = self.find(wanted.path)
         except (StoreError, OSError) as error:
             self._forget(wanted)
             arriving.fail(StoreError(f"cannot read what another process downloads: {error}"))

@@ -121,7 +121,7 @@ class _Task(WSGITask):  # type: ignore[misc]
         return environ
 
     def _wrap(self, file: Any, block_size: int = 32768) -> ReadOnlyFileBasedBuffer:
-        if isinstance(file, Sending) and file.reader.length is not None:
+        if isinstance(file, Sending) and file.reader.length:
             return _ReaderBuffer(file, self.channel.server.pull_trigger)
         return ReadOnlyFileBasedBuffer(file, block_size)
 
