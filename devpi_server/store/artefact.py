@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import os
 import struct
 import zipfile
 import zlib
@@ -14,9 +14,20 @@ log = logging.getLogger(__name__)
 LARGEST_METADATA = 4 * 1024 * 1024  # bytes
 # zipfile holds the whole central directory in memory; the largest wheels have some 30,000 members.
 _LARGEST_DIRECTORY = 16 * 1024 * 1024
-_END_RECORD = struct.Struct("<4s4H2LH")
-_END_SIGNATURE = b"PK\x05\x06"
-_LONGEST_END = _END_RECORD.size + 65535
+# What every installer can unpack. LZMA would take the memory that the archive asks for.
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+# zipfile lets through whatever a damaged archive leads it into.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def wheel_metadata(file: BinaryIO) -> bytes | None:
@@ -26,9 +37,7 @@ def wheel_metadata(file: BinaryIO) -> bytes | None:
     :return: None if it is not a wheel from which all installers would read the same.
     """
     try:
-        if not _is_modest(file):
-            return None
-        with zipfile.ZipFile(file) as wheel:
+        with zipfile.ZipFile(_Modest(file)) as wheel:
             found = [
                 info
                 for info in wheel.infolist()
@@ -37,22 +46,36 @@ def wheel_metadata(file: BinaryIO) -> bytes | None:
             # Two of them, or one of them twice: installers would not agree which counts.
             if len(found) != 1 or found[0].file_size > LARGEST_METADATA:
                 return None
+            if found[0].compress_type not in _METHODS:
+                return None
             with wheel.open(found[0]) as member:
                 metadata = member.read(LARGEST_METADATA + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
         log.info("no metadata can be read from a wheel: %s", error)
         return None
     return metadata if len(metadata) <= LARGEST_METADATA else None
 
 
-def _is_modest(file: BinaryIO) -> bool:
-    """Whether the zip file's central directory is of a size that we read."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _LONGEST_END))
-    tail = file.read(_LONGEST_END)
-    at = tail.rfind(_END_SIGNATURE)
-    if at < 0 or len(tail) - at < _END_RECORD.size:
-        return False
-    directory: int = _END_RECORD.unpack_from(tail, at)[5]
-    # 0xffffffff means zip64: only archives beyond 4 GB need that in this field.
-    return directory <= _LARGEST_DIRECTORY
+class _Modest(io.RawIOBase):
+    """The file as zipfile gets to read it: not in pieces that are too large.
+
+    Why not look at the size of the directory before: archives have two records
+    that tell it, and zipfile has its own rules which one it believes.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _LARGEST_DIRECTORY:
+            raise zipfile.BadZipFile("its directory is too large")
+        return self._file.read(size if size >= 0 else _LARGEST_DIRECTORY)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
