@@ -20,6 +20,13 @@ MAX_URL = 4096
 MAX_TEXT = 64 * 1024  # of one field
 MAX_WHOLE = 2**63 - 1
 
+# What counts as a file where a link has no hash that would say so.
+ARCHIVES = (
+    ".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.z", ".tar", ".tbz", ".tbz2",
+    ".txz", ".tar.lz", ".tar.lzma", ".tar.zst", ".7z", ".egg", ".exe", ".msi", ".rpm", ".deb",
+    ".dmg", ".pybundle",
+)  # fmt: skip
+
 QUARANTINED = "quarantined"  # PEP 792
 
 # The names that hashlib guarantees, with the length of their hex form.
@@ -62,6 +69,14 @@ def digests(pairs: Iterable[tuple[str, object]]) -> Digests:
             if _HEX.match(digest):
                 found[known] = digest
     return found or NO_DIGESTS
+
+
+def fragment_digests(fragment: str) -> Digests:
+    """The digests of ``#sha256=…``, or of ``#md5=…&egg=…`` from older times."""
+    if not fragment:
+        return NO_DIGESTS
+    parts = (part.strip().partition("=") for part in fragment.split("&"))
+    return digests((algorithm, value) for algorithm, _, value in parts)
 
 
 def address(url: str, base: str) -> str | None:
@@ -161,6 +176,11 @@ class Collector:
         if first is not link and link.digests and not first.digests:
             self._links[link.filename] = link
 
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """All of them."""
+        return tuple(self._links.values())
+
     def page(
         self,
         name: NormalizedName,
@@ -178,4 +198,4 @@ class Collector:
         if versions is None:
             stated = (version_of(filename, name) for filename in self._links)
             versions = tuple(dict.fromkeys(version for version in stated if version))
-        return Page(name, tuple(self._links.values()), versions, status, serial)
+        return Page(name, self.links, versions, status, serial)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from urllib.parse import unquote
 
 from selectolax.lexbor import LexborHTMLParser
@@ -42,13 +41,6 @@ _MAX_HEADING = 1024
 _MAX_HEADINGS = 8
 _END_OF_PAGE = 256  # where the serial stands
 
-# What a directory listing may hold besides; a hash in the link outweighs this.
-_ARCHIVES = (
-    ".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.z", ".tar", ".tbz", ".tbz2",
-    ".txz", ".tar.lz", ".tar.lzma", ".tar.zst", ".7z", ".egg", ".exe", ".msi", ".rpm", ".deb",
-    ".dmg", ".pybundle",
-)  # fmt: skip
-
 
 def page(document: str, url: str, project: NormalizedName, serial: int | None) -> Page:
     """Parse a project page; see ``parse.page``."""
@@ -62,6 +54,28 @@ def page(document: str, url: str, project: NormalizedName, serial: int | None) -
     version = metas.get("pypi:repository-version")
     if version is not None:
         fields.api_minor(version.strip())
+    links = _collect(tree, url)
+    status = fields.status(
+        metas.get("pypi:project-status"), metas.get("pypi:project-status-reason")
+    )
+    said = links.links or version is not None or status is not None
+    if not said and not _is_listing(headings, project):
+        raise Corrupt("upstream's answer is not a project page")
+    if serial is None:
+        match = _SERIAL.search(document[-_END_OF_PAGE:])
+        serial = fields.whole(int(match[1])) if match else None
+    return links.page(project, versions=None, status=status, serial=serial)
+
+
+def flat(document: str, url: str) -> tuple[Link, ...]:
+    """Parse a page with the files of any projects; see ``parse.flat``."""
+    links = _collect(LexborHTMLParser("".join(_cut(document)[0])), url).links
+    if not links:
+        raise Corrupt("upstream's page has no links to files")
+    return links
+
+
+def _collect(tree: LexborHTMLParser, url: str) -> fields.Collector:
     base = url
     for node in tree.css("base"):
         href = node.attributes.get("href")
@@ -69,21 +83,11 @@ def page(document: str, url: str, project: NormalizedName, serial: int | None) -
             base = fields.address(href, url) or url
             break  # HTML: the first one counts
     links = fields.Collector()
-    empty = True
     for node in tree.css("a"):
         link = _link(node.attributes, base)
         if link is not None:
             links.add(link)
-            empty = False
-    status = fields.status(
-        metas.get("pypi:project-status"), metas.get("pypi:project-status-reason")
-    )
-    if empty and version is None and status is None and not _is_listing(headings, project):
-        raise Corrupt("upstream's answer is not a project page")
-    if serial is None:
-        match = _SERIAL.search(document[-_END_OF_PAGE:])
-        serial = fields.whole(int(match[1])) if match else None
-    return links.page(project, versions=None, status=status, serial=serial)
+    return links
 
 
 def _cut(document: str) -> tuple[list[str], list[str]]:
@@ -164,8 +168,8 @@ def _link(attributes: Attributes, base: str) -> Link | None:
     if url is None:
         return None
     filename = unquote(url.partition("?")[0].rpartition("/")[2])
-    digests = fields.digests(_pairs(fragment)) if fragment else NO_DIGESTS
-    if not digests and not filename.lower().endswith(_ARCHIVES):
+    digests = fields.fragment_digests(fragment)
+    if not digests and not filename.lower().endswith(fields.ARCHIVES):
         return None
     if not names.is_file_name(filename):
         return None
@@ -184,13 +188,6 @@ def _link(attributes: Attributes, base: str) -> Link | None:
     )
 
 
-def _pairs(fragment: str) -> Iterator[tuple[str, str]]:
-    """The parts of ``#sha256=…``, or of ``#md5=…&egg=…`` from older times."""
-    for part in fragment.split("&"):
-        algorithm, _, value = part.strip().partition("=")
-        yield algorithm, value
-
-
 def _yanked(attributes: Attributes) -> bool | str:
     # PEP 592: "the presence of a data-yanked attribute"; the reason may be empty.
     if "data-yanked" not in attributes:
@@ -205,6 +202,6 @@ def _core_metadata(attributes: Attributes) -> Digests | None:
         value = attributes.get(key)
         if value:
             if "=" in value:
-                return fields.digests(_pairs(value))
+                return fields.fragment_digests(value)
             return NO_DIGESTS if value.strip().lower() == "true" else None
     return None

@@ -46,9 +46,17 @@ def json_page(page: Page, prefix: str) -> bytes:
 
     :param prefix: the way from the page to its index: ``../../``.
     """
-    links = page.links
+    return _json(page, [_file(link, prefix + _path(link)) for link in page.links])
+
+
+def document(page: Page) -> bytes:
+    """The page with its links leading to upstream, as ``parse.page`` reads it again."""
+    return _json(page, [_file(link, link.url) for link in page.links])
+
+
+def _json(page: Page, files: list[dict[str, object]]) -> bytes:
     # PEP 700 makes the size mandatory: claim no version that is not filled.
-    if all(link.size is not None for link in links):
+    if all(link.size is not None for link in page.links):
         minor = max(_JSON_MINOR, page.api_minor or 0)
     else:
         minor = 0
@@ -57,7 +65,7 @@ def json_page(page: Page, prefix: str) -> bytes:
         meta["_last-serial"] = page.serial
     _add(meta, page.meta_extra)
     data: dict[str, object] = {"meta": meta, "name": page.name, "versions": page.versions}
-    data["files"] = [_file(link, prefix) for link in links]
+    data["files"] = files
     if page.status is not None:
         status = {"status": page.status.status}
         if page.status.reason is not None:
@@ -122,10 +130,10 @@ def _project_anchor(name: str) -> str:
     return f'    <a href="{normal}/">{name}</a><br/>\n'
 
 
-def _file(link: Link, prefix: str) -> dict[str, object]:
+def _file(link: Link, url: str) -> dict[str, object]:
     data: dict[str, object] = {
         "filename": link.filename,
-        "url": prefix + _path(link),
+        "url": url,
         "hashes": dict(link.digests),
     }
     if link.requires_python is not None:

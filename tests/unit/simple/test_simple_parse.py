@@ -687,3 +687,13 @@ def test_a_page_made_to_be_slow_is_not(document: str) -> None:
     with pytest.raises(Corrupt):
         parse.page(b"<html>" + document.encode(), "text/html", URL, FOO)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-8-sig", "utf-8", "latin-1"])
+def test_a_page_saved_by_any_editor_is_read(codec: str) -> None:
+    """Also with a mark at its start, and whatever the header says."""
+    document = '<html><h1>Links for f\xf6\xf6</h1><a href="foo-1.tar.gz">foo</a></html>'
+
+    page = parse.page(document.encode(codec), "text/html; charset=iso-8859-1", URL, FOO)
+
+    assert [link.url for link in page.links] == [URL + "foo-1.tar.gz"]

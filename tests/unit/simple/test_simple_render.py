@@ -11,7 +11,7 @@ import pytest
 
 from devpi_server.names import project
 from devpi_server.records import Link, Page, ProjectStatus
-from devpi_server.simple import render
+from devpi_server.simple import parse, render
 
 FOO = project("foo")
 SHA = "0123456789abcdef" * 4
@@ -266,3 +266,32 @@ def test_a_list_of_projects_is_a_stream() -> None:
 
     for pieces in (render.listing_json(endless()), render.listing_html(endless(), "x")):
         assert all(len(next(pieces)) < 200_000 for _ in range(3))
+
+
+def test_a_document_is_read_again_as_the_page_that_it_was_made_of() -> None:
+    """Nothing that a page says is lost on the way through a document."""
+    page = Page(
+        project("foo"),
+        (
+            Link(
+                "foo-1.0+x-py3-none-any.whl",
+                "https://files.example/a/foo-1.0%2Bx-py3-none-any.whl",
+                {"sha256": "a" * 64},
+                size=1,
+                uploaded=datetime(2024, 1, 2, tzinfo=timezone.utc),
+                requires_python=">=3",
+                yanked="broken",
+                core_metadata={"sha256": "b" * 64},
+                gpg_sig=True,
+                provenance="https://index.example/p",
+            ),
+            Link("foo-0.zip", "https://other.example/foo-0.zip?x=1", size=2),
+        ),
+        versions=("1.0+x", "0"),
+        serial=7,
+        api_minor=4,
+    )
+
+    again = parse.page(render.document(page), "application/json", "https://x.example/", page.name)
+
+    assert again == page
