@@ -1,0 +1,43 @@
+"""A client that asks through another one, and answers some questions in its own way.
+
+Why mirrors of odd upstreams are clients: what asks for pages knows one form of
+address, ``<base><project>/``, and one form of answer.  A wrapper answers these
+questions for an upstream that is built otherwise, so the page cache, its
+freshness and its fail-over need not know (``flat``, ``crawl``).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from devpi_server.names import NormalizedName
+from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream, UpstreamClient
+
+
+class Wrapped:
+    """An ``UpstreamClient`` that leaves everything to another one."""
+
+    def __init__(self, client: UpstreamClient) -> None:
+        self._client = client
+
+    def get(
+        self, url: str, *, etag: str | None = None, anew: bool = False
+    ) -> Fresh | NotModified | Absent:
+        return self._client.get(url, etag=etag, anew=anew)
+
+    def stream(
+        self, url: str, *, etag: str | None = None, page: bool = False
+    ) -> AbstractContextManager[Stream | NotModified | Absent]:
+        return self._client.stream(url, etag=etag, page=page)
+
+    def size(self, url: str) -> int | Absent | None:
+        return self._client.size(url)
+
+    def post(self, url: str, body: bytes, content_type: str) -> bytes:
+        return self._client.post(url, body, content_type)
+
+
+def split(url: str) -> tuple[str, NormalizedName]:
+    """The address of an index and the project, of the address of a project's page."""
+    base, _, project = url.rstrip("/").rpartition("/")
+    return f"{base}/", NormalizedName(project)
