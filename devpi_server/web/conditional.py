@@ -36,10 +36,13 @@ def is_held_by_client(if_none_match: str | None, tag: str) -> bool:
 def span(range_header: str | None, if_range: str | None, tag: str, size: int) -> Span | None:
     """The part of a body that the client wants.
 
+    :param tag: the entity tag without its quotes; empty: the client was given none.
     :return: None for the whole: no range, several ranges, one in another unit, one that cannot
         be read, or one of another version (If-Range); ``UNSATISFIABLE`` for 416.
     """
-    if not range_header or (if_range is not None and if_range.strip() != f'"{tag}"'):
+    if not range_header:
+        return None
+    if if_range is not None and (not tag or if_range.strip() != f'"{tag}"'):
         return None
     match = _RANGE.match(range_header.strip())
     if match is None:

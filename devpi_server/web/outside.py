@@ -8,7 +8,7 @@ passes it on.  Headers that say such things count only from ``--trusted-proxy``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from devpi_server.web.hot import Environ, StartResponse, WSGIApp
 
@@ -24,12 +24,12 @@ class Outside:
 
     def __init__(self, app: WSGIApp, outside_url: str | None, trusted_proxy: str | None) -> None:
         self._app = app
-        self._prefix = urlsplit(outside_url or "").path.rstrip("/")
+        self._prefix = _path_of(outside_url or "")
         self._trusted_proxy = trusted_proxy
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         prefix = self._prefix
-        if self._trusted_proxy in (_ANY, environ.get("REMOTE_ADDR")):
+        if self._trusted_proxy and self._trusted_proxy in (_ANY, environ.get("REMOTE_ADDR")):
             prefix = _believe(environ) or prefix
         if prefix:
             environ["SCRIPT_NAME"] = prefix
@@ -46,5 +46,16 @@ def _believe(environ: Environ) -> str:
     if client and len(client) < 64 and client.isprintable():
         environ["REMOTE_ADDR"] = client
     outside = environ.get("HTTP_X_OUTSIDE_URL", "")
-    prefix = urlsplit(outside).path if outside else environ.get("HTTP_X_FORWARDED_PREFIX", "")
+    if outside:
+        return _path_of(outside)
+    prefix: str = environ.get("HTTP_X_FORWARDED_PREFIX", "")
     return prefix.rstrip("/") if prefix.startswith("/") else ""
+
+
+def _path_of(url: str) -> str:
+    """The path of an address without its last slash, as WSGI writes paths: decoded."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return ""
+    return unquote(path, "latin-1").rstrip("/")

@@ -71,15 +71,16 @@ def failure(status: int, message: str, retry_after: int | None = None) -> bottle
     else:
         content_type = "text/plain; charset=utf-8"
         body = message + "\n"
+    encoded = body.encode(errors="replace")
     headers = {
         "Content-Type": content_type,
-        "Content-Length": str(len(body.encode())),
+        "Content-Length": str(len(encoded)),
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
-    return bottle.HTTPResponse(body.encode(), f"{int(status)} {reason(message)}", headers)
+    return bottle.HTTPResponse(encoded, f"{int(status)} {reason(message)}", headers)
 
 
 class ErrorsPlugin:
