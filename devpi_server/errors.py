@@ -8,13 +8,18 @@
     │   ├── NoSuchProject
     │   └── NoSuchFile
     ├── Refused         the request is at fault
-    │   └── InvalidName
+    │   ├── InvalidName
+    │   └── Forbidden       known, and not to be had
+    │       └── BlockedByPolicy
     ├── UpstreamError   cannot tell: upstream is at fault, or out of reach
     │   ├── Unreachable     no connection, or it broke
     │   ├── TimedOut        no answer within the deadline
     │   ├── Failed          upstream says 5xx; may carry Retry-After
     │   ├── Denied          upstream says 401, 403, 429; may carry Retry-After
-    │   └── Corrupt         an answer that is not what it claims to be
+    │   ├── Corrupt         an answer that is not what it claims to be
+    │   │   └── OffLimits       it leads to a network that it has no business with
+    │   ├── Unsupported     upstream does not offer this at all
+    │   └── FeedWentBack    upstream's serial is below the one that it had before
     ├── Overloaded      no capacity to wait for upstream just now
     ├── StoreError      the disk is at fault
     │   └── Full
@@ -64,15 +69,27 @@ class InvalidName(Refused):
     """A project, index or file name that no standard allows."""
 
 
+class Forbidden(Refused):
+    """What was asked for is there, and this client may not have it."""
+
+
+class BlockedByPolicy(Forbidden):
+    """Nobody may have it; the message says which policy says so."""
+
+
 class UpstreamError(DevpiError):
     """Upstream cannot be asked, or its answer cannot be used: "cannot tell".
 
     :param retry_after: seconds after which upstream asked to be tried again.
+    :param status: upstream's HTTP status, where it gave one.
     """
 
-    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after: int | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class Unreachable(UpstreamError):
@@ -93,6 +110,25 @@ class Denied(UpstreamError):
 
 class Corrupt(UpstreamError):
     """Upstream's answer is not what it claims to be, or is beyond our limits."""
+
+
+class OffLimits(Corrupt):
+    """A link or redirect to a network that upstream has no business to send us to."""
+
+
+class Unsupported(UpstreamError):
+    """Upstream does not offer this at all, as far as one can see from outside."""
+
+
+class FeedWentBack(UpstreamError):
+    """The change feed has a serial below the one that it had before.
+
+    :param serial: the one that it has now.
+    """
+
+    def __init__(self, message: str, *, serial: int) -> None:
+        super().__init__(message)
+        self.serial = serial
 
 
 class Overloaded(DevpiError):

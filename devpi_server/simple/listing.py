@@ -33,10 +33,10 @@ def names(chunks: Iterable[bytes], content_type: str) -> Iterator[str]:
 
     :raises Corrupt: no list of projects, or not all of it.
     """
-    blocks = _blocks(chunks)
-    block = next(blocks, b"")
+    cut = blocks(chunks)
+    block = next(cut, b"")
     scanner: _Scanner = (
-        _JsonScanner() if sniff.kind(block, content_type) is sniff.Kind.JSON else _HtmlScanner()
+        JsonScanner() if sniff.kind(block, content_type) is sniff.Kind.JSON else _HtmlScanner()
     )
     rest = b""
     while block:
@@ -46,7 +46,7 @@ def names(chunks: Iterable[bytes], content_type: str) -> Iterator[str]:
         yield from found
         if len(rest) > MAX_TOKEN:
             raise Corrupt("upstream's list of projects has an endless element")
-        block = next(blocks, b"")
+        block = next(cut, b"")
     scanner.finish(rest)
 
 
@@ -58,7 +58,9 @@ class _Scanner(Protocol):
         """Raise ``Corrupt`` unless the document was whole."""
 
 
-class _JsonScanner:
+class JsonScanner:
+    """Finds the elements of ``projects``; ``serials`` reads them in another way."""
+
     # One token of JSON.  A flat object is one too, as nearly all projects are flat.
     _TOKEN = re.compile(
         rb"""[\s,]*(?:"""
@@ -85,7 +87,7 @@ class _JsonScanner:
             at = match.end()
             if kind == "flat":
                 if self._listing and self._depth == 2:
-                    self._element(match["flat"], found)
+                    self.element(match["flat"], found)
             elif kind == "open":
                 if self._listing and self._depth == 2:
                     element = match.start("open")
@@ -93,7 +95,7 @@ class _JsonScanner:
             elif kind == "close":
                 self._depth -= 1
                 if self._listing and self._depth == 2:
-                    self._element(buffer[element:at], found)
+                    self.element(buffer[element:at], found)
                 elif self._depth == 1:
                     self._listing = False
             elif kind == "string" and self._depth == 1:
@@ -117,7 +119,8 @@ class _JsonScanner:
             self._listing = self._seen = True
         self._depth += 1
 
-    def _element(self, text: bytes, found: list[str]) -> None:
+    def element(self, text: bytes, found: list[str]) -> None:
+        """Read one element."""
         try:
             data = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -224,7 +227,8 @@ def _is_project(name: str) -> bool:
     return True
 
 
-def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, cut into pieces of one size."""
     waiting = bytearray()
     for chunk in chunks:
         waiting += chunk

@@ -1,0 +1,123 @@
+"""XML-RPC as a change feed speaks it: requests to bytes, hostile answers to values. Pure.
+
+``xmlrpc.client`` only lends its table of value types: the XML goes through a
+parser of our own that refuses declarations (entities, external subsets), deep
+nesting and masses of elements before they cost anything.
+"""
+
+from __future__ import annotations
+
+import re
+import xmlrpc.client
+from collections.abc import Mapping
+from xml.parsers import expat
+
+from devpi_server.errors import Corrupt, Denied, Failed, Unsupported, UpstreamError
+
+CONTENT_TYPE = "text/xml"
+_DEEPEST = 24  # a row of the journal is 11 elements deep
+_ELEMENTS = 2_000_000  # 50,000 rows have 800,000
+_NO_SUCH_METHOD = -32601
+_GONE = re.compile(r"not supported|no longer supports?|deprecated|no such method", re.IGNORECASE)
+_RATE_LIMIT = re.compile(r"TooManyRequests|too many requests|rate.?limit", re.IGNORECASE)
+_RESET = re.compile(r"reset in ([0-9]{1,6}) second", re.IGNORECASE)
+
+
+def request(method: str, *arguments: int | str) -> bytes:
+    """A call.
+
+    :raises Corrupt: a number that XML-RPC has no type for, so upstream cannot have said it.
+    """
+    try:
+        return xmlrpc.client.dumps(arguments, method).encode()
+    except OverflowError:
+        raise Corrupt("upstream's serial is beyond what XML-RPC can say") from None
+
+
+def result(document: bytes, host: str) -> object:
+    """What the call returned.
+
+    :param host: for the messages.
+    :raises Unsupported: the fault says that there is no such call, or the answer is a web page.
+    :raises Denied: the fault is about too many requests; carries ``retry_after`` where told.
+    :raises Failed: any other fault.
+    :raises Corrupt: no XML-RPC, or beyond our limits.
+    """
+    values = _Values()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = values.start
+    parser.EndElementHandler = values.end
+    parser.CharacterDataHandler = values.text
+    parser.StartDoctypeDeclHandler = values.declaration
+    parser.EntityDeclHandler = values.declaration
+    try:
+        parser.Parse(document, True)  # noqa: FBT003 - takes no keyword
+        found = values.result()
+    except xmlrpc.client.Fault as fault:
+        raise _meaning(fault, host) from None
+    except _WebPage:
+        raise Unsupported(f"{host} answers XML-RPC with a web page") from None
+    except _Excess as excess:
+        raise Corrupt(f"{host} sends XML with {excess}") from None
+    # The table of types converts what it is given, and fails in as many ways.
+    except (expat.ExpatError, xmlrpc.client.Error, ArithmeticError, LookupError,
+            TypeError, ValueError, AttributeError):  # fmt: skip
+        raise Corrupt(f"{host} answers with something that is not XML-RPC") from None
+    if len(found) != 1:
+        raise Corrupt(f"{host} answers with something that is not XML-RPC")
+    return found[0]
+
+
+def _meaning(fault: xmlrpc.client.Fault, host: str) -> UpstreamError:
+    text = " ".join(str(fault.faultString).split())[:200]
+    if _RATE_LIMIT.search(text):
+        reset = _RESET.search(text)
+        seconds = int(reset[1]) if reset else None
+        return Denied(f"{host} limits the rate of its changelog", retry_after=seconds)
+    if fault.faultCode == _NO_SUCH_METHOD or _GONE.search(text):
+        return Unsupported(f"{host} has no changelog: {text!a}")
+    return Failed(f"{host} answers the changelog with a fault: {text!a}")
+
+
+class _Excess(Exception):
+    """The document is beyond a limit; the message says which."""
+
+
+class _WebPage(Exception):
+    """The document begins as HTML does."""
+
+
+class _Values:
+    """Builds values while the document is read, as long as it stays within the limits."""
+
+    def __init__(self) -> None:
+        self._types = xmlrpc.client.Unmarshaller(use_builtin_types=True)
+        self._depth = 0
+        self._elements = 0
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        if self._elements == 0 and tag != "methodResponse":
+            raise _WebPage if tag.lower() == "html" else ValueError
+        self._depth += 1
+        self._elements += 1
+        if self._depth > _DEEPEST:
+            raise _Excess("elements in elements without end")
+        if self._elements > _ELEMENTS:
+            raise _Excess("masses of elements")
+        self._types.start(tag, dict(attributes))
+
+    def end(self, tag: str) -> None:
+        self._depth -= 1
+        self._types.end(tag)
+
+    def text(self, text: str) -> None:
+        self._types.data(text)
+
+    def declaration(self, name: str, *_: object) -> None:
+        if name.lower() == "html" and self._elements == 0:
+            raise _WebPage
+        raise _Excess("declarations")
+
+    def result(self) -> tuple[object, ...]:
+        return tuple(self._types.close())
