@@ -31,10 +31,10 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
-ONLY_IN = {
+ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "bottle": "web/",
-    "requests": "upstream/client.py",
-    "urllib3": "upstream/client.py",
+    "requests": ("upstream/client.py", "upstream/connections.py"),
+    "urllib3": ("upstream/client.py", "upstream/connections.py"),
     "sqlalchemy": "store/",
     "sqlite3": "store/",
 }

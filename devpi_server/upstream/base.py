@@ -72,8 +72,13 @@ class Stream(Protocol):
 class UpstreamClient(Protocol):
     """The way out. Every method raises UpstreamError when it cannot tell."""
 
-    def get(self, url: str, *, etag: str | None = None) -> Fresh | NotModified | Absent:
-        """A project page, whole, within the deadline for pages."""
+    def get(
+        self, url: str, *, etag: str | None = None, anew: bool = False
+    ) -> Fresh | NotModified | Absent:
+        """A project page, whole, within the deadline for pages.
+
+        :param anew: on a new connection, which may lead to another node of a CDN.
+        """
 
     def stream(
         self, url: str, *, etag: str | None = None, page: bool = False
@@ -82,3 +87,9 @@ class UpstreamClient(Protocol):
 
     def size(self, url: str) -> int | Absent | None:
         """The size of a file in bytes, without its body; None: upstream does not tell."""
+
+    def post(self, url: str, body: bytes, content_type: str) -> bytes:
+        """The answer to a question that changes nothing, whole and of bounded size.
+
+        :raises Unsupported: nobody takes questions there.
+        """

@@ -1,8 +1,9 @@
-"""HTTP to other indexes: the one importer of ``requests``.
+"""HTTP to other indexes.
 
 Everything that comes back is hostile: sizes are bounded, encodings decoded
 with a limit, redirects followed by hand (http and https only, credentials
-never leave their origin), and every wait has a deadline.
+never leave their origin, private networks are out of bounds), and every wait
+has a deadline.
 
 Why prepared requests go straight to the adapter: ``Session.get`` reads the
 environment, netrc and cookies for each request, which costs about as much as
@@ -16,23 +17,24 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
-from requests.utils import get_auth_from_url, get_netrc_auth
+from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
 from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import ReadTimeoutError
 
 from devpi_server import __version__
 from devpi_server.concurrency import BoundedCache, Clock
-from devpi_server.errors import Corrupt, Denied, Failed, TimedOut, Unreachable
+from devpi_server.errors import Corrupt, Denied, Failed, TimedOut, Unreachable, Unsupported
 from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream
+from devpi_server.upstream.connections import Adapter, Certificates
+from devpi_server.upstream.network import Boundary, Dialler, endpoint
 
 log = logging.getLogger(__name__)
 
@@ -42,62 +44,89 @@ ACCEPT_PAGE = (
     "application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 )
 LARGEST_PAGE = 64 * 1024 * 1024  # bytes, decoded; the largest real page has 11 MB
+LARGEST_ANSWER = 32 * 1024 * 1024  # bytes, decoded; 50,000 rows of a changelog have 15 MB
 _CHUNK = 256 * 1024
 _SIPS = 4  # reads at most of a body that nobody wants, to keep its connection
 _HOPS = 8
 _REDIRECTS = {301, 302, 303, 307, 308}
+_NO_QUESTIONS = {303, 404, 405, 410, 501}  # what a server says that takes no POST there
 _LONGEST_PAUSE = 600  # seconds of a Retry-After that we believe
+_POOLS = 16  # origins that connections are kept open to
 _CONNECTIONS = 64  # kept open an origin
 _ORIGINS = 500  # whose settings are remembered
 # In units of the timeout: files come from slower places than pages, and may stall.
 _FILE_GAP = 3  # wait for an answer, or the next bytes, of a file
 _PAGE_IN_ALL = 6  # a page that trickles in
+_ANSWER_IN_ALL = 12
+# Asked for the credentials of every machine that a netrc file does not name.
+_NO_MACHINE = "https://no-such-machine.invalid/"
 
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
     """What the environment says about one scheme, host and port."""
 
-    proxies: dict[str, str]
-    verify: bool | str
-    cert: Any
-    authorization: str | None
+    proxies: dict[str, str] = field(repr=False)  # may hold passwords
+    proxied: bool
+    authorization: str | None = field(repr=False)
 
 
 class RequestsClient:
     """An ``UpstreamClient`` over pooled connections.
 
     :param timeout: seconds to connect, and to wait for an answer to begin.
-    :param credentials_url: an address with ``user:password@``, sent to its origin only.
+    :param urls: the configured addresses.  A ``user:password@`` in one of them is sent to
+        its own origin only; their hosts may be in private networks, others may not.
+    :param ca_file: PEM, trusted beside what is trusted anyway.
+    :param client_cert: PEM with certificate and key, shown to the hosts of ``urls`` only.
+    :param allow_networks: private networks that links and redirects may lead to.
+    :raises ConfigError: a file cannot be used.
     """
 
-    def __init__(self, *, timeout: float, clock: Clock, credentials_url: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        timeout: float,
+        clock: Clock,
+        urls: Sequence[str],
+        ca_file: Path | None = None,
+        client_cert: Path | None = None,
+        allow_networks: Sequence[str] = (),
+    ) -> None:
         self._timeout = timeout
         self._clock = clock
-        self._credentials = (_origin_of(credentials_url), get_auth_from_url(credentials_url))
+        self._credentials = {_origin_of(url): get_auth_from_url(url) for url in urls}
         self._session = requests.Session()
         self._user_agent = f"devpi-server/{__version__} {requests.utils.default_user_agent()}"
-        for scheme in ("http://", "https://"):
-            self._session.mount(
-                scheme, HTTPAdapter(pool_connections=16, pool_maxsize=_CONNECTIONS, max_retries=0)
-            )
+        bundle = self._session.merge_environment_settings("", {}, None, None, None)["verify"]
+        self._certificates = Certificates(
+            ca_file=ca_file,
+            client_cert=client_cert,
+            hosts={endpoint(url)[0] for url in urls},
+            bundle=bundle if isinstance(bundle, str) else None,
+        )
+        self._boundary = Boundary(urls, allow_networks)
+        self._adapter = Adapter(
+            Dialler(self._boundary),
+            self._certificates,
+            pool_connections=_POOLS,
+            pool_maxsize=_CONNECTIONS,
+        )
         self._origins: BoundedCache[str, _Origin] = BoundedCache(_ORIGINS)
         # Origin or address → when it may be asked again, as it told us by Retry-After.
         self._pauses: BoundedCache[str, float] = BoundedCache(_ORIGINS)
 
-    def get(self, url: str, *, etag: str | None = None) -> Fresh | NotModified | Absent:
+    def get(
+        self, url: str, *, etag: str | None = None, anew: bool = False
+    ) -> Fresh | NotModified | Absent:
+        if anew:
+            self._adapter.close()
         deadline = time.monotonic() + self._timeout * _PAGE_IN_ALL
         with self._stream(url, etag, self._timeout, page=True) as answer:
             if isinstance(answer, NotModified | Absent):
                 return answer
-            document = bytearray()
-            for chunk in answer.decoded(LARGEST_PAGE):
-                document += chunk
-                if time.monotonic() > deadline:
-                    raise TimedOut(f"{_host(url)} sends the page too slowly")
-            return Fresh(
-                answer.url, bytes(document), answer.content_type, answer.etag, answer.serial
-            )
+            document = _whole(answer, LARGEST_PAGE, deadline)
+            return Fresh(answer.url, document, answer.content_type, answer.etag, answer.serial)
 
     def stream(
         self, url: str, *, etag: str | None = None, page: bool = False
@@ -137,6 +166,27 @@ class RequestsClient:
             return None
         return _length(response)
 
+    def post(self, url: str, body: bytes, content_type: str) -> bytes:
+        deadline = time.monotonic() + self._timeout * _ANSWER_IN_ALL
+        headers = {
+            "Accept": content_type,
+            "Accept-Encoding": "gzip",
+            "Content-Type": content_type,
+        }
+        response = self._follow("POST", url, headers, self._timeout * _FILE_GAP, body)
+        try:
+            if response.status_code == 200:
+                return _whole(_Body(response), LARGEST_ANSWER, deadline)
+        finally:
+            _let_go(response)
+        if response.status_code in _NO_QUESTIONS:
+            raise Unsupported(
+                f"{_host(url)} answers a question with {response.status_code}",
+                status=response.status_code,
+            )
+        self._expect_ok(response)
+        raise AssertionError  # it has raised
+
     def _expect_ok(self, response: requests.Response) -> None:
         """Raise what a status other than 200 means."""
         status, host = response.status_code, _host(response.url)
@@ -144,9 +194,9 @@ class RequestsClient:
             return
         retry_after = self._retry_after(response)
         if status in (401, 403, 429):
-            raise Denied(f"{host} refuses us with {status}", retry_after=retry_after)
+            raise Denied(f"{host} refuses us with {status}", retry_after=retry_after, status=status)
         if status >= 500:
-            raise Failed(f"{host} answers with {status}", retry_after=retry_after)
+            raise Failed(f"{host} answers with {status}", retry_after=retry_after, status=status)
         raise Corrupt(f"{host} answers with {status}, which says nothing")
 
     def _retry_after(self, response: requests.Response) -> int | None:
@@ -178,15 +228,25 @@ class RequestsClient:
                 )
 
     def _follow(
-        self, method: str, url: str, headers: dict[str, str], gap: float
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        gap: float,
+        body: bytes | None = None,
     ) -> requests.Response:
-        """Send the request and follow redirects; the response's body is still to be read."""
+        """Send the request and follow redirects; the response's body is still to be read.
+
+        A POST stays one: it is a question, and what it asks is no secret.
+        """
         for _ in range(_HOPS):
             _expect_web_address(url)
             self._check_pause(url)
-            response = self._send(method, url, headers, gap)
+            response = self._send(method, url, headers, gap, body)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or location is None:
+                return response
+            if body is not None and response.status_code in _NO_QUESTIONS:
                 return response
             _let_go(response)
             target = _joined(url, location.strip())
@@ -196,53 +256,62 @@ class RequestsClient:
         raise Corrupt(f"{_host(url)} redirects in circles")
 
     def _send(
-        self, method: str, url: str, headers: dict[str, str], gap: float
+        self, method: str, url: str, headers: dict[str, str], gap: float, body: bytes | None
     ) -> requests.Response:
         """One request; a broken connection gets a second try on a new one."""
         origin = self._origin(url)
+        if origin.proxied:
+            self._boundary.expect_name(*endpoint(url))
         headers = headers | {"User-Agent": self._user_agent}
         if origin.authorization:
             headers["Authorization"] = origin.authorization
         with translated(url):
-            prepared = requests.Request(method, _without_userinfo(url), headers=headers).prepare()
-        adapter = self._session.get_adapter(url)
+            prepared = requests.Request(
+                method, _without_userinfo(url), headers=headers, data=body
+            ).prepare()
         for last in (False, True):
             try:
                 with translated(url):
-                    return adapter.send(
+                    return self._adapter.send(
                         prepared,
                         stream=True,
                         timeout=(self._timeout, gap),
-                        verify=origin.verify,
-                        cert=origin.cert,
                         proxies=origin.proxies,
                     )
             except Unreachable:
                 if last:
                     raise
                 # Idle connections to a host that has gone away are all bad at once.
-                if isinstance(adapter, HTTPAdapter):
-                    adapter.poolmanager.clear()
+                self._adapter.close()
         raise AssertionError  # the loop has returned or raised
 
     def _origin(self, url: str) -> _Origin:
         key = _origin_of(url)
         origin = self._origins.get(key)
         if origin is None:
-            found = self._session.merge_environment_settings(url, {}, None, None, None)
-            origin = _Origin(
-                dict(found["proxies"]),
-                True if found["verify"] is None else found["verify"],
-                found["cert"],
-                self._authorization(url),
-            )
+            plain = _without_userinfo(url)
+            found = self._session.merge_environment_settings(plain, {}, None, None, None)
+            proxies = dict(found["proxies"])
+            proxied = select_proxy(plain, proxies) is not None
+            origin = _Origin(proxies, proxied, self._authorization(plain))
             self._origins.put(key, origin, 1)
         return origin
 
     def _authorization(self, url: str) -> str | None:
-        origin, auth = self._credentials
-        if origin != _origin_of(url) or not any(auth):
+        """What is sent to the origin of this address.
+
+        A netrc file speaks of machines.  Its credentials go to the configured
+        origins, and to the standard port of https of the machines that it names.
+        """
+        own = self._credentials.get(_origin_of(url))
+        if own is not None and any(own):
+            auth = own
+        else:
             found = get_netrc_auth(url)
+            if found and own is None:
+                # Its "default" is not for whatever a link leads to.
+                named = found != get_netrc_auth(_NO_MACHINE)
+                found = found if named and _is_standard_https(url) else None
             if not found:
                 return None
             auth = found
@@ -297,8 +366,22 @@ class _Body:
         for piece in pieces:
             total += len(piece)
             if total > limit:
-                raise Corrupt(f"{_host(self.url)} sends more than {limit >> 20} MB for a page")
+                raise Corrupt(f"{_host(self.url)} sends more than {limit >> 20} MB at once")
             yield piece
+
+
+def _whole(answer: Stream, limit: int, deadline: float) -> bytes:
+    """The body in memory.
+
+    :raises Corrupt: it is longer than the limit in bytes.
+    :raises TimedOut: it takes longer than until the deadline.
+    """
+    document = bytearray()
+    for chunk in answer.decoded(limit):
+        document += chunk
+        if time.monotonic() > deadline:
+            raise TimedOut(f"{_host(answer.url)} sends its answer too slowly")
+    return bytes(document)
 
 
 def _gunzip(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
@@ -393,6 +476,11 @@ def _origin_of(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def _is_standard_https(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" and parts.port in (None, 443)
 
 
 def _without_userinfo(url: str) -> str:

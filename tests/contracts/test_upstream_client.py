@@ -47,7 +47,7 @@ class HttpWorld:
 
     def __init__(self, up: Upstream) -> None:
         self._up = up
-        self.client = RequestsClient(timeout=10.0, clock=FakeClock())
+        self.client = RequestsClient(timeout=10.0, clock=FakeClock(), urls=[up.simple_url])
 
     def url(self, name: str) -> str:
         return f"{self._up.url}{name}"

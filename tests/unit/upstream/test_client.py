@@ -80,8 +80,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def client(clock: FakeClock) -> RequestsClient:
-    return RequestsClient(timeout=10.0, clock=clock)
+def client(up: Upstream, clock: FakeClock) -> RequestsClient:
+    return RequestsClient(timeout=10.0, clock=clock, urls=[up.simple_url])
 
 
 def page_of(up: Upstream) -> str:
@@ -532,7 +532,7 @@ class _Elsewhere(BaseAdapter):
 
 def test_https_never_leads_to_plain_http(up: Upstream, client: RequestsClient) -> None:
     """U04: who has asked in secret is not led into the open."""
-    client._session.mount("https://", _Elsewhere(page_of(up)))
+    client._adapter = _Elsewhere(page_of(up))
     with pytest.raises(Corrupt, match="https"):
         client.get("https://secure.test/simple/demo/")
     assert up.requests == []
@@ -543,7 +543,7 @@ def test_https_never_leads_to_plain_http(up: Upstream, client: RequestsClient) -
 
 def _with_credentials(up: Upstream, clock: FakeClock) -> RequestsClient:
     url = up.simple_url.replace("://", "://user:p%40ss@")
-    return RequestsClient(timeout=10.0, clock=clock, credentials_url=url)
+    return RequestsClient(timeout=10.0, clock=clock, urls=[url])
 
 
 def test_credentials_go_to_their_own_origin(up: Upstream, clock: FakeClock) -> None:
@@ -591,7 +591,7 @@ def test_no_message_shows_credentials(clock: FakeClock) -> None:
     """X07: what is logged and sent to clients names the host only."""
     with Upstream() as gone:
         url = gone.simple_url.replace("://", "://user:secret@")
-    client = RequestsClient(timeout=10.0, clock=clock, credentials_url=url)
+    client = RequestsClient(timeout=10.0, clock=clock, urls=[url])
     with pytest.raises(Unreachable) as raised:
         client.get(url)
     assert "secret" not in raised.value.message
@@ -618,7 +618,7 @@ def test_a_connection_that_ends_unanswered_gets_one_more_try(
     assert isinstance(client.get(page_of(up)), Fresh)
     assert rule.hits == 1
     rule = up.fail(PAGE, fault)
-    client = RequestsClient(timeout=10.0, clock=FakeClock())
+    client = RequestsClient(timeout=10.0, clock=FakeClock(), urls=[up.simple_url])
     with pytest.raises(Unreachable):
         client.get(page_of(up))
     assert rule.hits == 2
@@ -650,7 +650,7 @@ def test_connections_that_went_bad_while_idle_are_replaced(
 def test_silence_before_the_answer_is_a_timeout(up: Upstream, clock: FakeClock) -> None:
     """Upstream has the timeout to begin its answer, and is not asked again at once."""
     up.fail(PAGE, HangBeforeAnswer())
-    client = RequestsClient(timeout=SOON, clock=clock)
+    client = RequestsClient(timeout=SOON, clock=clock, urls=[up.simple_url])
     with pytest.raises(TimedOut):
         client.get(page_of(up))
     with pytest.raises(TimedOut):
@@ -661,7 +661,7 @@ def test_silence_before_the_answer_is_a_timeout(up: Upstream, clock: FakeClock) 
 def test_silence_in_the_body_is_a_timeout(up: Upstream, clock: FakeClock) -> None:
     """A page or a file that stops arriving is given up."""
     up.fail(PAGE, HangInBody(5))
-    client = RequestsClient(timeout=SOON, clock=clock)
+    client = RequestsClient(timeout=SOON, clock=clock, urls=[up.simple_url])
     with pytest.raises(TimedOut):
         client.get(page_of(up))
     with pytest.raises(TimedOut):
@@ -672,7 +672,7 @@ def test_a_page_that_trickles_is_a_timeout(up: Upstream, clock: FakeClock) -> No
     """U02: bytes that come often enough do not hold us for ever."""
     up.fail(PAGE, HugePage(10_000), Slow(1000))
     with pytest.raises(TimedOut):
-        RequestsClient(timeout=SOON, clock=clock).get(page_of(up))
+        RequestsClient(timeout=SOON, clock=clock, urls=[up.simple_url]).get(page_of(up))
 
 
 # Proxies
@@ -682,7 +682,9 @@ def test_a_page_that_trickles_is_a_timeout(up: Upstream, clock: FakeClock) -> No
 def proxied(up: Upstream, monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> RequestsClient:
     """A client in an environment whose web proxy the upstream plays."""
     monkeypatch.setenv("http_proxy", up.url)
-    return RequestsClient(timeout=10.0, clock=clock)
+    return RequestsClient(
+        timeout=10.0, clock=clock, urls=["http://index.test/simple/", "http://127.0.0.1/"]
+    )
 
 
 def test_the_environments_proxy_is_used(up: Upstream, proxied: RequestsClient) -> None:

@@ -1,0 +1,175 @@
+"""Connections for the HTTP library: dialled within the boundary, with our certificates.
+
+Why an adapter: the check has to be made on the address that is connected to
+(``network``), and an SSL context with a thousand certificates takes longer to
+make than a connection, so each is made once.
+"""
+
+from __future__ import annotations
+
+import os.path
+import socket
+import ssl
+from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from devpi_server.errors import ConfigError
+from devpi_server.upstream.network import Dialler, endpoint
+
+
+class Certificates:
+    """What we trust, and what we show.
+
+    :param ca_file: PEM, trusted beside what is trusted anyway.
+    :param client_cert: PEM with certificate and key, shown to the configured hosts only.
+    :param bundle: file or folder that replaces what is trusted anyway, as ``requests`` has
+        it in the environment; None: the system's certificates and certifi's.
+    :raises ConfigError: a file cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None,
+        client_cert: Path | None,
+        hosts: Collection[str],
+        bundle: str | None,
+    ) -> None:
+        self._ca_file = ca_file
+        self._client_cert = client_cert
+        self._hosts = frozenset(hosts)
+        self._bundle = bundle
+        if ca_file is not None or client_cert is not None:
+            self.context("")  # a fault is to be known at the start
+            for host in hosts:
+                self.context(host)
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """The context for connections to this host."""
+        if self._client_cert is not None and host in self._hosts:
+            return self._showing
+        return self._trusting
+
+    @cached_property
+    def _trusting(self) -> ssl.SSLContext:
+        return self._make()
+
+    @cached_property
+    def _showing(self) -> ssl.SSLContext:
+        context = self._make()
+        try:
+            # The function keeps OpenSSL from asking the terminal for a password.
+            context.load_cert_chain(str(self._client_cert), password=lambda: "")
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                [f"cannot use the client certificate {self._client_cert}: {_why(error)}"]
+            ) from error
+        return context
+
+    def _make(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self._bundle is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._load(context, self._bundle)
+        else:
+            self._load(context, requests.utils.DEFAULT_CA_BUNDLE_PATH)
+        if self._ca_file is not None:
+            self._load(context, str(self._ca_file))
+        # The certificates of companies are often not as RFC 5280 wants them, and not roots.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+    def _load(self, context: ssl.SSLContext, place: str) -> None:
+        try:
+            if os.path.isdir(place):
+                context.load_verify_locations(capath=place)
+            else:
+                context.load_verify_locations(cafile=place)
+        except (OSError, ValueError) as error:
+            raise ConfigError([f"cannot use the certificates in {place}: {_why(error)}"]) from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "no PEM, or with a password"
+    return getattr(error, "strerror", None) or "unreadable"
+
+
+class Adapter(HTTPAdapter):
+    """A ``requests`` adapter whose connections the dialler makes."""
+
+    def __init__(self, dialler: Dialler, certificates: Certificates, **options: Any) -> None:
+        self._dialler = dialler
+        self._certificates = certificates
+        super().__init__(**options)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        dialler = {"dialler": self._dialler}
+        plain = {"ConnectionCls": type("Plain", (_Plain,), dialler)}
+        secure = {"ConnectionCls": type("Secure", (_Secure,), dialler)}
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": type("PlainPool", (HTTPConnectionPool,), plain),
+            "https": type("SecurePool", (HTTPSConnectionPool,), secure),
+        }
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        # Through a proxy, what connects is the proxy; it is configured, so it may be anywhere.
+        if not proxy.lower().startswith("socks"):
+            options.setdefault("proxy_ssl_context", self._certificates.context(""))
+        return super().proxy_manager_for(proxy, **options)
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        url = request.url or ""
+        host, port = endpoint(url)
+        pool: dict[str, Any] = {}
+        scheme = url.partition(":")[0].lower()
+        if scheme == "https":
+            pool = {"ssl_context": self._certificates.context(host), "cert_reqs": "CERT_REQUIRED"}
+        return {"scheme": scheme, "host": host, "port": port}, pool
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing: the context has it all."""
+
+
+def _dial(connection: HTTPConnection, dialler: Dialler) -> socket.socket:
+    """What ``urllib3`` does in its place, with its exceptions."""
+    host = connection._dns_host
+    try:
+        return dialler.dial(
+            host,
+            connection.port or connection.default_port,
+            connection.timeout,
+            connection.socket_options or (),
+        )
+    except socket.gaierror as error:
+        raise NameResolutionError(host, connection, error) from error
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, f"{host} does not answer") from error
+    except OSError as error:
+        raise NewConnectionError(connection, f"{host} cannot be reached: {error}") from error
+
+
+class _Plain(HTTPConnection):
+    dialler: Dialler
+
+    def _new_conn(self) -> socket.socket:
+        return _dial(self, self.dialler)
+
+
+class _Secure(HTTPSConnection):
+    dialler: Dialler
+
+    def _new_conn(self) -> socket.socket:
+        return _dial(self, self.dialler)
