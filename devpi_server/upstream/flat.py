@@ -23,6 +23,7 @@ from devpi_server.upstream.wrapped import Wrapped, split
 JSON = "application/vnd.pypi.simple.v1+json"
 _CURRENT_FOR = 30.0  # seconds, as pages of many projects are asked for at the same time
 _PATIENCE = 60.0  # seconds; the client has deadlines of its own
+_FILES = (".html", ".htm", ".xml", ".txt")
 _PARTS = 200  # of a listing that comes in parts
 
 
@@ -87,7 +88,7 @@ class Flat(Wrapped):
         held = self._held.get(base)
         now = self._clock()
         try:
-            answer = self._client.get(base, etag=held.etag if held else None)
+            answer = self._client.get(_address(base), etag=held.etag if held else None)
         except Denied as error:
             # Without its status: a 403 for the one page is not about a project.
             raise Denied(error.message, retry_after=error.retry_after) from error
@@ -147,6 +148,12 @@ class _Whole:
 
     def decoded(self, limit: int) -> Iterator[bytes]:
         return self.chunks()
+
+
+def _address(base: str) -> str:
+    """Without the slash that every index has at its end, if it is the address of a file."""
+    address = base.rstrip("/")
+    return address if address.lower().endswith(_FILES) else base
 
 
 def _tag(document: bytes) -> str:

@@ -188,3 +188,13 @@ def test_a_made_page_is_json_that_any_client_of_the_api_reads(flat: Flat) -> Non
 
     assert isinstance(answer, Fresh)
     assert orjson.loads(answer.document)["name"] == "foo"
+
+
+@pytest.mark.parametrize("name", ["torch_stable.html", "Links.HTM", "list.xml"])
+def test_the_page_may_be_a_file(name: str, flat: Flat, client: FakeClient) -> None:
+    """Its address has no slash at its end then, and its links start beside it."""
+    client.resources[BASE + name] = client.resources[BASE]
+
+    found = read(flat.get(f"{BASE}{name}/foo/"), "foo")
+
+    assert [link.url for link in found.links] == [f"{BASE}foo-1.zip"]
