@@ -46,8 +46,7 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
     port = sockets[0].getsockname()[1]
     if settings.bottleserver == "waitress":
         server = WaitressServer(served.app, sockets, settings.threads)
-        announce(_url(settings.host, port))
-        server.run()
+        server.run(lambda: announce(_url(settings.host, port)))
         return 0
     for sock in sockets:
         sock.close()  # only tried: the other servers bind for themselves

@@ -12,8 +12,8 @@ upstream nor slow clients take a thread, and hot pages never queue behind them.
 Why not a server of our own, or an asynchronous one: waitress was the only one
 measured that stayed quick beside idle, half-sent and stalled connections, and
 it keeps reason phrases, which are all that pip and twine show.  What is used
-of it here beside its API: ``HTTPChannel.service``, ``.writable``, ``.outbufs``
-and ``WSGITask.get_environment`` of waitress 3.
+of it here beside its API: ``HTTPChannel.service``, ``.writable``, ``.outbufs``,
+``WSGITask.get_environment`` and ``.set_close_on_finish`` of waitress 3.
 """
 
 from __future__ import annotations
@@ -120,6 +120,12 @@ class _Task(WSGITask):  # type: ignore[misc]
         environ["wsgi.file_wrapper"] = self._wrap
         return environ
 
+    def set_close_on_finish(self) -> None:
+        # waitress closes after every answer without a length; one that has no body needs none.
+        is_over = self.version == "1.1" and not self.has_body
+        if not is_over or self.request.headers.get("CONNECTION", "").lower() == "close":
+            super().set_close_on_finish()
+
     def _wrap(self, file: Any, block_size: int = 32768) -> ReadOnlyFileBasedBuffer:
         if isinstance(file, Sending) and file.reader.length:
             return _ReaderBuffer(file, self.channel.server.pull_trigger)
@@ -201,10 +207,14 @@ class WaitressServer:
             self._servers.append(server)
         self._stopping = False
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; then finish the requests in flight."""
+    def run(self, ready: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT; then finish the requests in flight.
+
+        :param ready: is called once these signals are heeded.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        ready()
         while not self._stopping:
             self._turn(1.0)
         for server in self._servers:
