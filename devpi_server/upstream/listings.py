@@ -102,7 +102,7 @@ class ListingFeed:
         etag = held.etag if held is not None and held.serial == serial else None
         with self._open(etag) as answer:
             if isinstance(answer, NotModified):
-                self._looked = now
+                self._looked, self._behind = now, False
                 return Changes(serial, {})
             look = _Look(_serials(answer), after=serial)
             self._next.write(look.names(), lambda: self._head(answer, look, serial))

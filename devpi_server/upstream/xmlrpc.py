@@ -16,7 +16,7 @@ from devpi_server.errors import Corrupt, Denied, Failed, Unsupported, UpstreamEr
 
 CONTENT_TYPE = "text/xml"
 _DEEPEST = 24  # a row of the journal is 11 elements deep
-_ELEMENTS = 2_000_000  # 50,000 rows have 800,000
+_ELEMENTS = 1_000_000  # 50,000 rows have 650,000
 _NO_SUCH_METHOD = -32601
 _GONE = re.compile(r"not supported|no longer supports?|deprecated|no such method", re.IGNORECASE)
 _RATE_LIMIT = re.compile(r"TooManyRequests|too many requests|rate.?limit", re.IGNORECASE)
@@ -93,6 +93,7 @@ class _Values:
 
     def __init__(self) -> None:
         self._types = xmlrpc.client.Unmarshaller(use_builtin_types=True)
+        self._types.xml("", None)  # text comes decoded
         self._depth = 0
         self._elements = 0
 
