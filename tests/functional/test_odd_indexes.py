@@ -18,6 +18,7 @@ from pathlib import Path
 from string import Template
 
 import pytest
+from fakes import FakeClock
 from server import JSON, App, ServerProcess, clean_environment, mirror_of
 from upstream import Mode, Redirect, Status, Substitute, Upstream
 from upstream.artefacts import Artefact, wheel
@@ -271,6 +272,23 @@ def test_other_bytes_under_a_name_without_a_digest_are_refused_loudly(
 
     up.heal()
     assert server(before).body == file.data
+
+
+def test_a_name_without_a_digest_stands_for_its_first_bytes_at_any_address(
+    up: Upstream, app: Make, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where upstream's page leads to another file of that name later."""
+    up.mode = Mode.POOR
+    file = up.release("demo", "1.0", hashed=False)
+    server = app()
+    server(server.address("demo", file.filename))
+    up.release("demo", "1.0", content=b"another build", hashed=False)
+    clock.advance(3600)
+
+    assert server(server.address("demo", file.filename)).body == file.data
+    shutil.rmtree(server.datadir / "files")
+    assert server(server.address("demo", file.filename)).status == 502
+    assert any(record.levelname == "ERROR" for record in caplog.records)
 
 
 def test_a_first_download_gives_the_page_its_digest(up: Upstream, app: Make) -> None:
