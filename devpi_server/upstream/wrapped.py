@@ -8,7 +8,8 @@ freshness and its fail-over need not know (``flat``, ``crawl``).
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from devpi_server.names import NormalizedName
 from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream, UpstreamClient
@@ -35,6 +36,20 @@ class Wrapped:
 
     def post(self, url: str, body: bytes, content_type: str) -> bytes:
         return self._client.post(url, body, content_type)
+
+
+class Unlisted(Wrapped):
+    """For an upstream whose list of projects is not to be fetched: as if it had none."""
+
+    @contextmanager
+    def stream(
+        self, url: str, *, etag: str | None = None, page: bool = False
+    ) -> Iterator[Stream | NotModified | Absent]:
+        if page:
+            yield Absent()
+            return
+        with self._client.stream(url, etag=etag) as answer:
+            yield answer
 
 
 def split(url: str) -> tuple[str, NormalizedName]:

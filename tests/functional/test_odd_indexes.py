@@ -19,7 +19,7 @@ from string import Template
 
 import pytest
 from fakes import FakeClock
-from server import JSON, App, ServerProcess, clean_environment, mirror_of
+from server import JSON, App, ServerProcess, clean_environment, held, mirror_of
 from upstream import Mode, Redirect, Status, Substitute, Upstream
 from upstream.artefacts import Artefact, wheel
 from uv import find_uv_bin
@@ -98,6 +98,7 @@ SHAPES = [
     Shape("utf16.html", "/utf16/", "/utf16/demo/", "/utf16/files/demo-1.0-py3-none-any.whl",
           content_type="text/html", charset="utf-16", hashed=False),
 ]  # fmt: skip
+Make = Callable[..., App]
 BY_NAME = {Path(shape.page).stem: shape for shape in SHAPES}
 
 
@@ -242,10 +243,60 @@ def test_a_bucket_states_size_and_time_of_its_files(world: World) -> None:
     assert file["upload-time"] == "2026-01-05T10:00:00Z"
 
 
+def test_the_projects_of_a_mirror_without_a_list_are_those_that_are_held(world: World) -> None:
+    """Upstream is not asked for a list that it does not have."""
+    shape = BY_NAME["pytorch"]
+    world.server.page("demo", shape.index)
+
+    answer = world.server(shape.index, {"Accept": JSON})
+
+    assert [project["name"] for project in answer.json["projects"]] == ["demo"]
+    assert world.up.count(exactly(shape.base)) == 0
+
+
+# Files that upstream itself is to deliver
+
+
+ELSEWHERE = "mirrors:\n  root/pypi:\n    mirror_use_external_urls: yes\n"
+
+
+def test_a_mirror_of_external_urls_sends_clients_to_upstream(
+    up: Upstream, app: Make, tmp_path: Path
+) -> None:
+    """Nothing is fetched, nothing is kept; with a 302, as clients remember a 301 for ever."""
+    config = tmp_path / "devpi.yml"
+    config.write_text(ELSEWHERE)
+    file = up.release("demo", "1.0")
+    server = app("--configfile", str(config))
+    address = server.address("demo", file.filename)
+
+    answers = [server(address), server(f"{address}.metadata")]
+
+    url = up.url.rstrip("/") + file.path
+    assert [answer.status for answer in answers] == [302, 302]
+    assert [answer.headers["Location"] for answer in answers] == [url, f"{url}.metadata"]
+    assert up.count(file.path) == 0
+    assert held(server.datadir) == {}
+
+
+def test_a_mirror_of_external_urls_sends_nobody_away_while_offline(
+    up: Upstream, app: Make, tmp_path: Path
+) -> None:
+    """What is held is served, and the rest is not there."""
+    config = tmp_path / "devpi.yml"
+    config.write_text(ELSEWHERE)
+    files = [up.release("demo", version) for version in ("1.0", "2.0")]
+    paths = [app().address("demo", file.filename) for file in files]
+    app()(paths[0])
+
+    server = app("--configfile", str(config), "--offline-mode")
+
+    assert [server(path).status for path in paths] == [200, 404]
+
+
 # Files without a digest: the first download decides
 
 
-Make = Callable[..., App]
 TRUST = "mirrors:\n  root/pypi:\n    mirror_trust_changed_files: yes\n"
 OTHER = {"of the same length": Substitute(), "longer": Substitute(PLAIN.data + b"x")}
 
