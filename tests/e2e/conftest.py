@@ -1,0 +1,100 @@
+"""One server in front of the real PyPI for all tests, and one more that has no way out."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from server import ServerProcess, mirror_of
+from upstream import Upstream
+
+from .clients import NOWHERE, Clients, Desk, NewDesk
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def datadir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("datadir")
+
+
+@pytest.fixture(scope="session")
+def live(datadir: Path) -> Iterator[ServerProcess]:
+    """A server as it comes, in front of the index that pip installs from."""
+    with ServerProcess(
+        "--host", "localhost", "--datadir", str(datadir), log=datadir / "live.log"
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def offline(datadir: Path, live: ServerProcess) -> Iterator[ServerProcess]:
+    """A server on the same data whose upstream cannot be reached, and is not to be."""
+    with ServerProcess(
+        *("--host", "localhost", "--datadir", str(datadir)),
+        *("--offline-mode", "--mirror-url", f"{NOWHERE}simple/"),
+        log=datadir / "offline.log",
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def both(live: ServerProcess, offline: ServerProcess) -> tuple[ServerProcess, ServerProcess]:
+    """First the server with PyPI behind it, then the one with nothing behind it."""
+    return live, offline
+
+
+@pytest.fixture
+def up() -> Iterator[Upstream]:
+    """An upstream that has all that a full index has; its log says what it was asked."""
+    with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def mirror(up: Upstream, tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server with an empty cache in front of ``up``."""
+    with ServerProcess(
+        *("--host", "localhost", *mirror_of(up, tmp_path / "mirror")), log=tmp_path / "mirror.log"
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def new_desk(tmp_path: Path) -> NewDesk:
+    """Makes desks that know nothing of each other."""
+    numbers = itertools.count(1)
+    return lambda: Desk(tmp_path / f"desk{next(numbers)}")
+
+
+@pytest.fixture
+def desk(new_desk: NewDesk) -> Desk:
+    return new_desk()
+
+
+@pytest.fixture(scope="session")
+def clients(live: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Clients:
+    """Installs clients, into ``$DEVPI_TEST_CACHE`` if that is set: the next run has them then."""
+    folder = os.environ.get("DEVPI_TEST_CACHE") or tmp_path_factory.mktemp("clients")
+    return Clients(Path(folder), Desk(tmp_path_factory.mktemp("desk")), live)
+
+
+@pytest.fixture
+def python(need: Callable[[str], str]) -> Callable[[str], str]:
+    """``python("3.8")``: the path of that Python, from pyenv or else from the search path."""
+
+    def path_of(version: str) -> str:
+        pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+        found = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+        return need(str(found[-1]) if found else f"python{version}")
+
+    return path_of
