@@ -58,6 +58,7 @@ _ORIGINS = 500  # whose settings are remembered
 _FILE_GAP = 3  # wait for an answer, or the next bytes, of a file
 _PAGE_IN_ALL = 6  # a page that trickles in
 _ANSWER_IN_ALL = 12
+_LONGEST_REASON = 100
 # Asked for the credentials of every machine that a netrc file does not name.
 _NO_MACHINE = "https://no-such-machine.invalid/"
 
@@ -430,8 +431,10 @@ def _reason(error: BaseException) -> str:
         if not isinstance(reason, BaseException):
             reason = args[0] if args else seen.__cause__
         seen = reason
-    text = getattr(inner, "strerror", None) or type(inner).__name__
-    return str(text)
+    text = getattr(inner, "strerror", None)
+    if not text and type(inner) is OSError:  # the standard library's, of a proxy
+        text = ascii(str(inner))[1:-1][:_LONGEST_REASON]
+    return str(text or type(inner).__name__)
 
 
 def _let_go(response: requests.Response) -> None:

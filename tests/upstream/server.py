@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ class Upstream(Index):
     between ``start`` and ``stop`` it answers, otherwise it refuses connections.
 
     :param port: 0 for any that is free.
+    :param tls: speak https, with its certificates.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Upstream(Index):
         mode: Mode = Mode.WAREHOUSE,
         serial: int = 1000,
         clock: Callable[[], float] = time.time,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(mode=mode, serial=serial, clock=clock)
         self.latency = 0.0  # seconds before each answer
@@ -55,14 +58,15 @@ class Upstream(Index):
         self._claim.bind((host, port))
         self._address: tuple[str, int] = self._claim.getsockname()
         self.port = self._address[1]
-        self.url = f"http://{host}:{self.port}/"
+        self._tls = tls
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}/"
         self.simple_url = f"{self.url}simple/"
 
     # Life
 
     def start(self) -> None:
         if self._server is None:
-            self._server = Server(self._address, self._respond, self._admit)
+            self._server = Server(self._address, self._respond, self._admit, self._tls)
 
     def stop(self) -> None:
         """The network is gone: every connection ends, new ones are refused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -32,7 +33,13 @@ class _Ended(Exception):
 class Server:
     """Accepts connections on a bound address from construction until ``stop``."""
 
-    def __init__(self, address: tuple[str, int], respond: Respond, admit: Admit) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        respond: Respond,
+        admit: Admit,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._respond = respond
         self._admit = admit
         self._stopping = threading.Event()
@@ -42,6 +49,10 @@ class Server:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(address)
         self._listener.listen(BACKLOG)
+        if tls is not None:  # the handshake is for the thread of the connection
+            self._listener = tls.wrap_socket(
+                self._listener, server_side=True, do_handshake_on_connect=False
+            )
         self._address = address
         self._acceptor = threading.Thread(target=self._accept, name="upstream", daemon=True)
         self._acceptor.start()
