@@ -5,35 +5,51 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devpi_server.concurrency import Blocking, Clock, Crew
+from devpi_server.concurrency import Blocking, Clock, Crew, Supervisor, Worker
 from devpi_server.errors import ConfigError, StoreError
+from devpi_server.mirror_settings import MirrorSettings
 from devpi_server.observe import AccessLog, Observer
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.services.pages import Pages
+from devpi_server.services.status import MirrorStatus, Status
 from devpi_server.settings import Settings
 from devpi_server.sources.base import Source
 from devpi_server.sources.mirror import Mirror
 from devpi_server.sources.policy import Guarded, HeldOnly
 from devpi_server.store.blobs import BlobStore
 from devpi_server.store.blobs_local import LocalBlobs
+from devpi_server.store.feedstate import FeedFile
 from devpi_server.store.heldfiles import Facts, HeldFiles
 from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Locks
+from devpi_server.store.marks import Marks
 from devpi_server.store.pagefiles import PageFiles
+from devpi_server.store.vanished import Vanished
+from devpi_server.upstream import feeds
 from devpi_server.upstream.base import UpstreamClient
+from devpi_server.upstream.changes import ChangeFeed
 from devpi_server.upstream.client import RequestsClient
+from devpi_server.upstream.crawl import Crawling
 from devpi_server.upstream.files import FileFetcher
+from devpi_server.upstream.flat import Flat
+from devpi_server.upstream.origins import Origins
 from devpi_server.upstream.pages import PageCache
+from devpi_server.upstream.refresh import Refresher, Rules
 from devpi_server.upstream.roots import RootCache
+from devpi_server.upstream.trust import Trust
+from devpi_server.upstream.wrapped import Unlisted
 from devpi_server.web.app import application
 from devpi_server.web.hot import WSGIApp
+from devpi_server.workers.ahead import Ahead
+from devpi_server.workers.follow import Follow
+from devpi_server.workers.interest import Interest
 
-_PYPI = "root/pypi"
-_PAGE_FLIGHTS = 32  # threads: pages that are being asked for at the same time
+_PAGE_FLIGHTS = 32  # threads: pages of a mirror that are being asked for at the same time
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,13 @@ class Services:
     settings: Settings
     indexes: Indexes
     app: WSGIApp
+    workers: Sequence[Worker]
+
+    def start(self) -> None:
+        """Begin the background work of this process."""
+        supervisor = Supervisor()
+        for worker in self.workers:
+            supervisor.start(worker)
 
     def rebuild(self) -> Services:
         """The same once more, for a process of its own."""
@@ -65,18 +88,11 @@ def build(
     """Wire a server.
 
     :param observer: is told what happens; None: a log on stderr.
-
     :raises ConfigError: the data directory cannot be used.
     """
     store = _open_store(settings.datadir)
-    client = RequestsClient(
-        timeout=settings.request_timeout, clock=clock, credentials_url=settings.mirror_url
-    )
-    pypi = _mirror(_PYPI, settings, store, client, clock)
-    source: Source = pypi
-    if settings.offline_mode:
-        source = Guarded(source, HeldOnly(pypi.files), clock)
-    indexes = Indexes({_PYPI: Index(_PYPI, source, pypi)})
+    mirrors = [_MirrorWiring(settings, each, store, clock) for each in settings.mirrors]
+    indexes = Indexes({each.name: each.index() for each in mirrors})
     app = application(
         indexes=indexes,
         pages=Pages(indexes),
@@ -85,10 +101,12 @@ def build(
         places=Blocking(max(1, settings.threads * 3 // 4)),
         observer=observer or AccessLog(sys.stderr),
         clock=clock,
+        status=Status([each.status() for each in mirrors], clock),
         outside_url=settings.outside_url,
         trusted_proxy=settings.trusted_proxy,
     )
-    return Services(settings, indexes, app)
+    workers = [worker for each in mirrors for worker in each.workers()]
+    return Services(settings, indexes, app, [] if settings.offline_mode else workers)
 
 
 def _open_store(folder: Path) -> _Store:
@@ -108,41 +126,152 @@ def _open_store(folder: Path) -> _Store:
     return store
 
 
-def _mirror(
-    name: str, settings: Settings, store: _Store, client: UpstreamClient, clock: Clock
-) -> Mirror:
-    folder = store.folder / "mirror" / name
-    facts = Facts(folder / "facts")
-    pages = PageCache(
-        client=client,
-        base_url=settings.mirror_url,
-        files=PageFiles(folder / "pages", store.incoming, clock),
-        facts=facts,
-        locks=store.locks,
-        crew=Crew("page", _PAGE_FLIGHTS),
-        clock=clock,
-        expiry=settings.mirror_cache_expiry,
-        timeout=settings.request_timeout,
-        offline=settings.offline_mode,
-    )
-    files = FileFetcher(
-        scope=name,
-        client=client,
-        blobs=store.blobs,
-        held=HeldFiles(folder / "held", store.incoming),
-        facts=facts,
-        locks=store.locks,
-        timeout=settings.request_timeout,
-        offline=settings.offline_mode,
-    )
-    root = RootCache(
-        client=client,
-        base_url=settings.mirror_url,
-        folder=folder / "root",
-        incoming=store.incoming,
-        clock=clock,
-        expiry=settings.mirror_cache_expiry,
-        timeout=settings.request_timeout,
-        offline=settings.offline_mode,
-    )
-    return Mirror(pages, files, root)
+class _MirrorWiring:
+    """The parts of one mirror: what it stores, how it asks, what runs in the background."""
+
+    def __init__(
+        self, settings: Settings, mirror: MirrorSettings, store: _Store, clock: Clock
+    ) -> None:
+        self.name = mirror.name
+        self._settings = settings
+        self._mirror = mirror
+        self._store = store
+        self._clock = clock
+        self._folder = folder = store.folder / "mirror" / mirror.name
+        self._client = self._asking(
+            RequestsClient(
+                timeout=settings.request_timeout,
+            clock=clock,
+            urls=(*mirror.urls, *([mirror.changelog_url] if mirror.changelog_url else [])),
+            ca_file=mirror.ca_file,
+            client_cert=mirror.client_cert,
+            allow_networks=mirror.allow_networks,
+            )
+        )
+        self._origins = Origins(mirror.urls, clock)
+        self._facts = Facts(folder / "facts")
+        self._vanished = Vanished(folder / "vanished", store.incoming)
+        self._promises = Marks(folder / "promises", store.incoming)
+        self._interest = Marks(folder / "interest", store.incoming)
+        self._feed = FeedFile(folder / "feed", store.incoming, clock)
+        self._trust = Trust(
+            feed=self._feed, promises=self._promises, base=self._origins.first, clock=clock
+        )
+        self._pages = self._page_cache()
+
+    def _asking(self, client: UpstreamClient) -> UpstreamClient:
+        """The client, in the wrappers that this upstream's form calls for."""
+        if self._mirror.flat:
+            client = Flat(client, self._clock)
+        if self._mirror.no_project_list:
+            client = Unlisted(client)
+        if self._mirror.crawl:
+            client = Crawling(client, self._settings.request_timeout)
+        return client
+
+    def _page_cache(self) -> PageCache:
+        files = PageFiles(self._folder / "pages", self._store.incoming, self._clock)
+        files.belong_to(self._origins.first)
+        rules = Rules(
+            ignore_serials=self._mirror.ignore_serial_header,
+            keep_vanished=self._mirror.keep_vanished,
+            forbidden_is_absent=self._mirror.forbidden_is_absent,
+        )
+        return PageCache(
+            name=self.name,
+            refresher=Refresher(
+                client=self._client,
+                origins=self._origins,
+                files=files,
+                vanished=self._vanished,
+                trust=self._trust,
+                rules=rules,
+                clock=self._clock,
+            ),
+            files=files,
+            facts=self._facts,
+            vanished=self._vanished,
+            trust=self._trust,
+            locks=self._store.locks,
+            crew=Crew("page", _PAGE_FLIGHTS),
+            clock=self._clock,
+            expiry=self._mirror.cache_expiry,
+            timeout=self._settings.request_timeout,
+            offline=self._settings.offline_mode,
+            keep_vanished=self._mirror.keep_vanished,
+            trust_changed=self._mirror.trust_changed_files,
+        )
+
+    def index(self) -> Index:
+        """The mirror as an index."""
+        files = FileFetcher(
+            scope=self.name,
+            client=self._client,
+            blobs=self._store.blobs,
+            held=HeldFiles(self._folder / "held", self._store.incoming),
+            facts=self._facts,
+            locks=self._store.locks,
+            timeout=self._settings.request_timeout,
+            offline=self._settings.offline_mode,
+        )
+        root = RootCache(
+            client=self._client,
+            origins=self._origins,
+            folder=self._folder / "root",
+            incoming=self._store.incoming,
+            clock=self._clock,
+            expiry=self._mirror.cache_expiry,
+            timeout=self._settings.request_timeout,
+            offline=self._settings.offline_mode,
+        )
+        mirror = Mirror(self._pages, files, root, self._vanished)
+        source: Source = mirror
+        if self._settings.offline_mode:
+            source = Guarded(source, HeldOnly(files), self._clock)
+        return Index(
+            self.name,
+            source,
+            mirror,
+            lists_held=self._mirror.no_project_list,
+            sends_elsewhere=self._mirror.use_external_urls and not self._settings.offline_mode,
+        )
+
+    def status(self) -> MirrorStatus:
+        """What ``/+status`` says of it."""
+        return MirrorStatus(self.name, self._origins.first, self._feed)
+
+    def workers(self) -> Iterator[Worker]:
+        """Its background work."""
+        yield Interest(self.name, self._pages, self._interest, self._clock)
+        yield Follow(
+            mirror=self.name,
+            base=self._origins.first,
+            choose=self._choose_feed,
+            feed=self._feed,
+            promises=self._promises,
+            interest=self._interest,
+            pages=self._pages,
+            vanished=self._vanished,
+            locks=self._store.locks,
+            clock=self._clock,
+            every=self._settings.refresh,
+        )
+        yield Ahead(
+            mirror=self.name,
+            pages=self._pages,
+            interest=self._interest,
+            trust=self._trust,
+            locks=self._store.locks,
+            clock=self._clock,
+            expiry=self._mirror.cache_expiry,
+        )
+
+    def _choose_feed(self) -> ChangeFeed | None:
+        return feeds.choose(
+            self._client,
+            self._origins.first,
+            self._mirror.changelog_url,
+            path=self._folder / "serials",
+            incoming=self._store.incoming,
+            clock=self._clock,
+        )

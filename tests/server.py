@@ -33,6 +33,7 @@ from devpi_server.concurrency import Clock
 from devpi_server.errors import DevpiError
 from devpi_server.observe import Answered
 from devpi_server.settings import read
+from devpi_server.store.incoming import NOTE
 from devpi_server.wiring import build
 
 if TYPE_CHECKING:
@@ -135,7 +136,12 @@ class App(Client):
         settings = read(options, environ={})
         self.datadir = settings.datadir
         self.events: list[Answered] = []
-        self.app = validator(build(settings, clock=clock, observer=self).app)
+        self.services = build(settings, clock=clock, observer=self)
+        self.app = validator(self.services.app)
+
+    def tick(self, name: str = "follow root/pypi") -> None:
+        """Let a background worker do its work once."""
+        next(worker for worker in self.services.workers if worker.name == name).tick()
 
     def answered(self, event: Answered) -> None:
         self.events.append(event)
@@ -362,13 +368,13 @@ def mirror_of(up: Upstream, datadir: Path, *options: str) -> list[str]:
 
 
 def held(datadir: Path) -> dict[str, int]:
-    """Name → size of everything that is kept or on its way in."""
+    """Name → size of every file that is kept or on its way in, but for the server's own notes."""
     folders = (datadir / "files", datadir / "incoming")
     return {
         path.name: path.stat().st_size
         for folder in folders
         for path in folder.rglob("*")
-        if path.is_file()
+        if not path.name.startswith(NOTE) and path.is_file()
     }
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from devpi_server import names
 from devpi_server.concurrency import wait_for
-from devpi_server.errors import NoSuchFile, NoSuchProject, TimedOut, UpstreamError
+from devpi_server.errors import BlockedByPolicy, NoSuchFile, NoSuchProject, TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.store.blobs import Blob
 from devpi_server.store.heldfiles import HeldFile
+from devpi_server.store.vanished import NOTHING_GONE
 from devpi_server.upstream.arriving import Arriving
 from devpi_server.upstream.files import Wanted
+
+log = logging.getLogger(__name__)
 
 # A file name with many dashes names many projects; upstream is asked for the likeliest.
 _GUESSES = 3
@@ -42,6 +46,13 @@ class Coming:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A file that the client is to fetch from upstream itself."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Described:
     """What can be said of a file without its body."""
 
@@ -57,8 +68,8 @@ class Downloads:
     def __init__(self, indexes: Indexes) -> None:
         self._indexes = indexes
 
-    def open(self, index: str, path: str) -> Ready | Coming:
-        """The file at the path of the index: held, or on its way.
+    def open(self, index: str, path: str) -> Ready | Coming | Elsewhere:
+        """The file at the path of the index: held, on its way, or not for us to fetch.
 
         :param path: ``+f/…/<filename>`` or ``+e/…/<filename>``, also of a companion
             (``.metadata``, ``.asc``); decoded once.
@@ -71,10 +82,13 @@ class Downloads:
         # A request that was parked and runs again is to join what it waited for.
         held = None if files.was_awaited(path) else files.find(path)
         if held is not None:
+            _expect_allowed(found, NormalizedName(held[0].project), held[0].filename)
             return _ready(*held)
         wanted = self._wanted(found, path)
         if isinstance(wanted, Ready):
             return wanted
+        if found.sends_elsewhere:
+            return Elsewhere(wanted.link.url)
         try:
             joined = files.join(wanted)
         except NoSuchFile:
@@ -94,6 +108,7 @@ class Downloads:
         found = self._indexes.find(index)
         held = found.mirror.files.find(path)
         if held is not None:
+            _expect_allowed(found, NormalizedName(held[0].project), held[0].filename)
             return Described(held[0].filename, held[0].sha256, held[0].size, held=True)
         wanted = self._wanted(found, path)
         if isinstance(wanted, Ready):
@@ -115,6 +130,7 @@ class Downloads:
         """What to fetch for the path, according to the index's own page."""
         base, ending = names.split_companion(path)
         project, link = self._link(index, base)
+        _expect_allowed(index, project, link.filename)
         if ending == "":
             return Wanted(path, project, link)
         if ending == names.METADATA:
@@ -175,9 +191,29 @@ class Downloads:
                 for link in page.links:
                     if link.filename == filename and path in _paths(link):
                         return project, link
+        for project in projects:
+            for link in index.mirror.vanished.read(project).links:
+                if link.filename == filename and path in _paths(link):
+                    return project, link
         if cannot_tell is not None:
             raise cannot_tell
         raise NoSuchFile(f"the index has no file {filename} at this address")
+
+
+def _expect_allowed(index: Index, project: NormalizedName, filename: str) -> None:
+    """Raise BlockedByPolicy for a file that upstream has quarantined.
+
+    A file that its author merely deleted is served: lock files pin it.
+    """
+    gone = index.mirror.vanished.read(project)
+    if gone is NOTHING_GONE:
+        return
+    base = names.split_companion(filename)[0]
+    reason = gone.refusal(base, project)
+    if reason is not None:
+        raise BlockedByPolicy(f"{filename} is blocked: {reason}")
+    if any(link.filename == base for link in gone.links):
+        log.info("serving %s, which upstream has removed", filename)
 
 
 def _paths(link: Link) -> Iterator[str]:

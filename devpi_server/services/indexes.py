@@ -17,6 +17,8 @@ class Index:
     name: str  # user/index
     source: Source  # what its pages show: everything, seen through its policies
     mirror: Mirror  # where its files come from
+    lists_held: bool = False  # its list of projects has those that are held only
+    sends_elsewhere: bool = False  # clients fetch files that are not held from upstream
 
 
 class Indexes:

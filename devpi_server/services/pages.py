@@ -25,6 +25,7 @@ from devpi_server.simple.negotiate import Encoding
 _BUDGET = 24 * 1024 * 1024  # bytes of rendered pages in memory
 _OVERHEAD = 500  # bytes of memory for each beside its body
 _RENDER_WITHIN = 30.0  # seconds
+_SMALL = 300  # links: rendered in a few milliseconds
 _TITLE_HELD = "list of accessed projects"
 
 Work = Callable[[], bytes]
@@ -68,7 +69,10 @@ class Pages:
         :raises UpstreamError: cannot tell.
         """
         view = self._indexes.find(key.index_name).source.view(project)
-        return self._rendered(key, view.stamp, lambda: _project_page(key, view)), view.origin
+        # A page that has just been fetched is parsed already: a small one is not worth a flight.
+        small = view.origin is Origin.MISS and len(view.load().links) <= _SMALL
+        rendered = self._rendered(key, view.stamp, lambda: _project_page(key, view), at_once=small)
+        return rendered, view.origin
 
     def listing(self, key: PageKey) -> Rendered:
         """The list of projects that are held.
@@ -78,10 +82,14 @@ class Pages:
         listing = self._indexes.find(key.index_name).source.listing()
         return self._rendered(key, listing.stamp, lambda: _listing_page(key, listing))
 
-    def _rendered(self, key: PageKey, stamp: Hashable, work: Work) -> Rendered:
+    def _rendered(
+        self, key: PageKey, stamp: Hashable, work: Work, *, at_once: bool = False
+    ) -> Rendered:
         rendered = self._held.get(key)
         if rendered is not None and rendered.stamp == stamp:
             return rendered
+        if at_once:
+            return self._render(key, stamp, work)
         return self._flights.do(
             (key, stamp), lambda: self._render(key, stamp, work), _RENDER_WITHIN
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Listing, View
+from devpi_server.store.vanished import Vanished
 from devpi_server.upstream.files import FileFetcher
 from devpi_server.upstream.pages import PageCache
 from devpi_server.upstream.roots import RootCache
@@ -12,13 +13,16 @@ from devpi_server.upstream.roots import RootCache
 class Mirror:
     """One upstream index: its pages, its files, its list of projects."""
 
-    def __init__(self, pages: PageCache, files: FileFetcher, root: RootCache) -> None:
+    def __init__(
+        self, pages: PageCache, files: FileFetcher, root: RootCache, vanished: Vanished
+    ) -> None:
+        self.pages = pages
         self.files = files
         self.root = root
-        self._pages = pages
+        self.vanished = vanished
 
     def view(self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT) -> View:
-        return self._pages.view(project, freshness)
+        return self.pages.view(project, freshness)
 
     def listing(self) -> Listing:
-        return self._pages.listing()
+        return self.pages.listing()

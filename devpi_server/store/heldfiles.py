@@ -45,7 +45,7 @@ class Fact:
     """What holding a file has taught us about its link."""
 
     filename: str
-    url: str  # the fact binds this upstream file only
+    url: str  # where it came from
     sha256: str
     size: int
     metadata: str | None = None  # sha256 of the METADATA that was read from the wheel

@@ -22,6 +22,7 @@ from devpi_server.errors import Full, StoreError
 
 log = logging.getLogger(__name__)
 
+NOTE = "note-"  # begins the names of parts that will be small files
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -130,7 +131,7 @@ class Incoming:
         self, target: Path, data: bytes, *, durable: bool, mtime_ns: int | None = None
     ) -> None:
         """Put the data at the target in one atomic step: the one way to write a small file."""
-        part = self.part()
+        part = self.part(NOTE)
         try:
             part.write(data)
             part.commit(target, durable=durable, mtime_ns=mtime_ns)

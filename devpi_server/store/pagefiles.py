@@ -7,7 +7,9 @@ Why freshness is the file's mtime: every process sees a refresh, a 304 or an
 invalidation with one ``stat``, and a restart forgets nothing.  The *seconds*
 of the mtime say when the page was last known to be current; its *fraction* is
 a random tag that each rewrite draws anew and that a revalidation keeps, so
-(inode, size, tag) tells versions apart although inodes are reused.
+(inode, size, tag) tells versions apart although inodes are reused.  An odd tag
+marks a page that came from another address than the one whose changes are
+followed, so only its age says whether it is current.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ class HeldPage:
 
     stamp: Hashable  # equal stamps: the same document
     checked: int  # seconds since the epoch: when it was last known to be current
+    followed: bool = True  # whether a change of it would be named by the feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class PageFiles:
             with translated("read a held page"):
                 raise
         seconds, tag = divmod(found.st_mtime_ns, _SECOND)
-        return HeldPage((found.st_ino, found.st_size, tag), seconds)
+        return HeldPage((found.st_ino, found.st_size, tag), seconds, tag // _TAG % 2 == 0)
 
     def head(self, project: NormalizedName) -> PageHead | None:
         """Where the held page came from; None if there is none, or it is damaged."""
@@ -97,12 +100,15 @@ class PageFiles:
             return (head, file.read() if whole else b"") if head else None
         return None
 
-    def write(self, project: NormalizedName, head: PageHead, document: bytes) -> HeldPage:
+    def write(
+        self, project: NormalizedName, head: PageHead, document: bytes, *, followed: bool = True
+    ) -> HeldPage:
         """Hold the page, current as of now.
 
+        :param followed: whether it came from the address whose changes are followed.
         :raises StoreError: the page held before is as it was.
         """
-        tag = secrets.randbelow(_TAGS) * _TAG
+        tag = (secrets.randbelow(_TAGS // 2) * 2 + (not followed)) * _TAG
         self._incoming.write(
             self._folder / project,
             orjson.dumps(head) + b"\n" + document,
@@ -132,6 +138,16 @@ class PageFiles:
         """Hold the page no longer."""
         with translated("remove a held page"), suppress(FileNotFoundError):
             os.unlink(self._prefix + project)
+
+    def belong_to(self, base: str) -> None:
+        """Expire all pages if they were those of another upstream until now."""
+        place = self._folder.parent / "base"
+        with translated("read which upstream the pages belong to"), suppress(FileNotFoundError):
+            if place.read_text("utf-8") == base:
+                return
+            for project in self.projects():
+                self.expire(project)
+        self._incoming.write(place, base.encode(), durable=False)
 
     def stamp(self) -> Hashable:
         """Changes with each page that comes or goes. One stat."""

@@ -59,6 +59,7 @@ class Arriving:
         self._woken_time = 0.0
         self._is_alarmed = False
         self._readers: set[Reader] = set()
+        self._was_read = False
         self._wakers: set[Callable[[], None]] = set()
         self._is_verified = False  # every byte is known to be right
         self._failure: DevpiError | None = None
@@ -97,12 +98,12 @@ class Arriving:
                 self._wake()
 
     def is_awaited(self) -> bool:
-        """Whether somebody would profit from another attempt.
+        """Whether somebody would profit from another attempt: a reader without a byte yet.
 
         Who waits for the start of the file has no reader yet.
         """
         with self._changed:
-            return not self._readers or any(reader.attempt is None for reader in self._readers)
+            return not self._was_read or any(reader.attempt is None for reader in self._readers)
 
     def release(self, size: int) -> None:
         """All of the size bytes are verified: readers may have them."""
@@ -140,6 +141,7 @@ class Arriving:
         """A reader of the bytes from start up to stop, or to the end."""
         reader = Reader(self, start, stop)
         with self._changed:
+            self._was_read = True
             self._readers.add(reader)
         return reader
 

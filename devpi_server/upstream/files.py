@@ -24,7 +24,7 @@ from devpi_server.store import artefact
 from devpi_server.store.blobs import Blob, BlobStore, IncomingBlob
 from devpi_server.store.heldfiles import Fact, Facts, HeldFile, HeldFiles
 from devpi_server.store.locks import Lock, Locks
-from devpi_server.upstream.arriving import Arriving
+from devpi_server.upstream.arriving import HELD_BACK, Arriving
 from devpi_server.upstream.base import Absent, NotModified, Stream, UpstreamClient
 
 log = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class FileFetcher:
         return hashlib.sha256(f"{self._scope} {wanted.path}".encode()).hexdigest()[:32]
 
     def _start(self, wanted: Wanted, lock: Lock) -> Arriving:
-        """Ask upstream for the file; its body is received on a thread of its own."""
+        """Ask upstream for the file; a body of any size is received on a thread of its own."""
         stack = ExitStack()
         try:
             stream = self._ask(wanted, stack)
@@ -183,7 +183,11 @@ class FileFetcher:
             raise
         arriving = Arriving(_length(wanted, stream), self._alarm)
         self._begin(wanted, arriving)
-        self._crew.submit(lambda: self._download(wanted, arriving, lock, stream, stack))
+        if arriving.length is not None and arriving.length <= HELD_BACK:
+            # Nothing of it is released before its end, so who waits may as well wait for that.
+            self._download(wanted, arriving, lock, stream, stack)
+        else:
+            self._crew.submit(lambda: self._download(wanted, arriving, lock, stream, stack))
         return arriving
 
     def _begin(self, wanted: Wanted, arriving: Arriving) -> None:
@@ -206,7 +210,7 @@ class FileFetcher:
                 raise Corrupt(f"upstream sends a web page in place of {filename}")
         size = wanted.link.size
         if size is not None and stream.length not in (None, size):
-            raise Corrupt(f"upstream sends {filename} with a length that its index denies")
+            raise _changed(filename, "length")
         return stream
 
     # Downloading: on a thread of the crew.
@@ -387,7 +391,18 @@ class _Check:
         digests["sha256"] = incoming.sha256
         for name, digest in digests.items():
             if self._link.digests.get(name, digest) != digest:
-                raise Corrupt(f"upstream sends other bytes as {filename}: the {name} is wrong")
+                raise _changed(filename, name)
+
+
+def _changed(filename: str, what: str) -> Corrupt:
+    """Loud: the file was overwritten, or the index or the one who sends it is not honest."""
+    log.error(
+        "refusing %s: upstream sends other bytes than its index states, or than it sent first: "
+        "the %s is wrong",
+        filename,
+        what,
+    )
+    return Corrupt(f"upstream sends other bytes as {filename}: the {what} is wrong")
 
 
 def _length(wanted: Wanted, stream: Stream) -> int | None:

@@ -2,7 +2,7 @@
 
 What a caller gets, in this order:
 
-1. a page younger than the expiry as it is, for the price of two stats;
+1. a page that is young, or that the change feed vouches for, as it is, for two stats;
 2. else upstream's word, if it comes within the deadline;
 3. else, whatever the reason, the page held before: stale, never broken;
 4. else, with nothing held, the reason.
@@ -12,10 +12,9 @@ Only upstream's own 404 makes a project absent, for 60 s.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from devpi_server.concurrency import BoundedCache, Clock, Crew, SingleFlight
 from devpi_server.errors import Corrupt, NoSuchProject, TimedOut, Unreachable, UpstreamError
@@ -24,8 +23,10 @@ from devpi_server.records import Freshness, Link, Listing, Origin, Page, View
 from devpi_server.simple import parse
 from devpi_server.store.heldfiles import Fact, Facts
 from devpi_server.store.locks import Locks
-from devpi_server.store.pagefiles import HeldPage, PageFiles, PageHead
-from devpi_server.upstream.base import Absent, Fresh, NotModified, UpstreamClient
+from devpi_server.store.pagefiles import HeldPage, PageFiles
+from devpi_server.store.vanished import Vanished, without
+from devpi_server.upstream.refresh import Landed, Refresher
+from devpi_server.upstream.trust import Trust
 
 log = logging.getLogger(__name__)
 
@@ -38,51 +39,57 @@ _SICK_FOR = 10.0  # seconds
 # Parsed pages are needed again at once, to render them and to find the links of files.
 _PARSED = 8 * 1024 * 1024  # bytes in memory
 _LINK = 1500  # bytes that a link takes in memory, about
-
-
-@dataclass(frozen=True, slots=True)
-class _Landed:
-    """What a flight has found out."""
-
-    held: HeldPage
-    origin: Origin
+_ASKED_REMEMBERED = 50_000  # projects
 
 
 class PageCache:
     """The pages of one upstream index.
 
-    :param base_url: the simple index, with a trailing slash.
-    :param expiry: seconds that a page is served without asking upstream.
+    :param name: of the mirror; keeps its locks apart from other mirrors'.
+    :param expiry: seconds that a page is served without asking upstream; 0: none at all.
     :param timeout: seconds to wait for upstream where a held page can stand in.
+    :param keep_vanished: whether pages go on listing what upstream has removed.
+    :param trust_changed: whether a file without a digest may be another one tomorrow; else
+        pages state the digest that it had first.
     """
 
     def __init__(
         self,
         *,
-        client: UpstreamClient,
-        base_url: str,
+        name: str,
+        refresher: Refresher,
         files: PageFiles,
         facts: Facts,
+        vanished: Vanished,
+        trust: Trust,
         locks: Locks,
         crew: Crew,
         clock: Clock,
         expiry: float,
         timeout: float,
         offline: bool,
+        keep_vanished: bool = False,
+        trust_changed: bool = False,
     ) -> None:
-        self._client = client
-        self._base_url = base_url
+        self._name = name
+        self._refresher = refresher
         self._files = files
         self._facts = facts
+        self._vanished = vanished
+        self._trust = trust
         self._locks = locks
         self._clock = clock
         self._expiry = expiry
         self._timeout = timeout
         self._offline = offline
-        self._flights: SingleFlight[_Landed] = SingleFlight(crew)
+        self._keep_vanished = keep_vanished
+        self._trust_changed = trust_changed
+        self._flights: SingleFlight[Landed] = SingleFlight(crew)
         self._absent_until: BoundedCache[str, float] = BoundedCache(_ABSENT_REMEMBERED)
         self._sick_until = 0.0
         self._parsed: BoundedCache[tuple[str, Hashable], Page] = BoundedCache(_PARSED)
+        # Project → when a client asked for it last. A plain dict: this is the hot path.
+        self._asked: dict[NormalizedName, float] = {}
 
     def view(self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT) -> View:
         """The page of the project.
@@ -91,14 +98,20 @@ class PageCache:
         :raises UpstreamError: cannot tell, and nothing is held.
         """
         held = self._files.find(project)
-        # A request that was parked and runs again is to find the outcome it waited for.
-        if self._flights.was_awaited(project) and freshness is Freshness.CURRENT:
-            return self._ask(project, held)
-        if held is not None and (freshness is Freshness.ANY or self._is_current(held)):
+        if freshness is Freshness.ANY or self._offline:
+            if held is None:
+                raise NoSuchProject(f"{project} is not in the cache")
             return self._view(project, held, Origin.HIT)
-        if self._offline or freshness is Freshness.ANY:
-            raise NoSuchProject(f"{project} is not in the cache")
-        if self._clock() < (self._absent_until.get(project) or 0):
+        # A request that was parked and runs again is to find the outcome it waited for.
+        if self._flights.was_awaited(project):
+            return self._ask(project, held)
+        if held is not None:
+            self._asked[project] = self._clock()
+            if self._is_current(held):
+                return self._view(project, held, Origin.HIT)
+            if self._refresher.is_resting(project):
+                return self._view(project, held, Origin.STALE)
+        elif self._clock() < (self._absent_until.get(project) or 0):
             raise NoSuchProject(f"upstream has no project {project}")
         return self._ask(project, held)
 
@@ -106,12 +119,36 @@ class PageCache:
         """The projects whose page is held, sorted."""
         return Listing(self._files.stamp(), self._files.projects)
 
+    def refresh(self, project: NormalizedName) -> None:
+        """Ask upstream for the page in the background, however current it is."""
+        self._flights.join(project, lambda: self._refresh(project, force=True))
+
+    def asked_since(self, when: float) -> list[NormalizedName]:
+        """The projects that clients of this process have asked for since then."""
+        asked = list(self._asked.items())
+        if len(asked) > _ASKED_REMEMBERED:
+            self._asked = {}
+        return [project for project, last in asked if last >= when]
+
+    def held(self, project: NormalizedName) -> HeldPage | None:
+        """Whether the page is held, and since when it is current."""
+        return self._files.find(project)
+
+    def expire(self, project: NormalizedName) -> None:
+        """The page has changed upstream: it is not current any more."""
+        self._absent_until.discard(project)
+        self._files.expire(project)
+
     def _is_current(self, held: HeldPage) -> bool:
+        if not self._expiry:
+            return False  # the way to say: always ask, whatever the feed says
         # A page dated in the future was so by a clock that has been set back since.
-        return self._offline or -2 < self._clock() - held.checked < self._expiry
+        return -2 < self._clock() - held.checked < self._expiry or self._trust.covers(held)
 
     def _view(self, project: NormalizedName, held: HeldPage, origin: Origin) -> View:
-        stamp = (held.stamp, self._facts.stamp(project))
+        stamp: Hashable = (held.stamp, self._facts.stamp(project))
+        if self._keep_vanished:
+            stamp = (stamp, self._vanished.stamp(project))
         return View(stamp, lambda: self._load(project, held.stamp), origin)
 
     def _ask(self, project: NormalizedName, held: HeldPage | None) -> View:
@@ -130,44 +167,22 @@ class PageCache:
             return self._view(project, held, Origin.STALE)
         return self._view(project, landed.held, landed.origin)
 
-    def _refresh(self, project: NormalizedName) -> _Landed:
-        """Ask upstream for the page and hold what it says. Runs as a flight."""
-        with self._locks.hold(f"page {self._base_url} {project}", self._timeout):
+    def _refresh(self, project: NormalizedName, *, force: bool = False) -> Landed:
+        """Runs as a flight."""
+        with self._locks.hold(f"page {self._name} {project}", self._timeout):
             held = self._files.find(project)
-            if held is not None and self._is_current(held):
-                return _Landed(held, Origin.REVALIDATED)  # another process was quicker
-            head = self._files.head(project) if held is not None else None
-            if head is not None and head.base != self._base_url:
-                head = None  # what another upstream said: its ETag means nothing here
-            answer = self._client.get(
-                f"{self._base_url}{project}/", etag=head.etag if head else None
-            )
-            self._sick_until = 0.0
-            if isinstance(answer, Absent):
-                self._files.remove(project)
+            if held is not None and not force and self._is_current(held):
+                return Landed(held, Origin.REVALIDATED)  # another process was quicker
+            try:
+                landed = self._refresher.refresh(project)
+            except NoSuchProject:
                 self._absent_until.put(project, self._clock() + ABSENT_FOR, 1)
-                raise NoSuchProject(f"upstream has no project {project}")
-            if isinstance(answer, NotModified):
-                held = self._files.touch(project)
-                if held is None:
-                    raise Corrupt(f"the page of {project} went away while it was revalidated")
-                return _Landed(held, Origin.REVALIDATED)
-            return self._keep(project, head, answer)
-
-    def _keep(self, project: NormalizedName, old: PageHead | None, answer: Fresh) -> _Landed:
-        """Hold a document, once it has turned out to be a page of this project."""
-        sha256 = hashlib.sha256(answer.document).hexdigest()
-        same = old is not None and old.sha256 == sha256 and old.url == answer.url
-        # Upstream without ETags: the same bytes keep their stamp, nothing is rendered anew.
-        if same and (held := self._files.touch(project)) is not None:
-            return _Landed(held, Origin.REVALIDATED)
-        page = parse.page(answer.document, answer.content_type, answer.url, project, answer.serial)
-        head = PageHead(
-            self._base_url, answer.url, answer.content_type, answer.etag, answer.serial, sha256
-        )
-        held = self._files.write(project, head, answer.document)
-        self._remember(project, held.stamp, page)
-        return _Landed(held, Origin.MISS)
+                self._sick_until = 0.0
+                raise
+            self._sick_until = 0.0
+            if landed.page is not None:
+                self._remember(project, landed.held.stamp, landed.page)
+            return landed
 
     def _remember(self, project: NormalizedName, stamp: Hashable, page: Page) -> None:
         self._parsed.put((project, stamp), page, (len(page.links) + 1) * _LINK)
@@ -175,10 +190,25 @@ class PageCache:
     def _load(self, project: NormalizedName, stamp: Hashable) -> Page:
         """The page, with what holding its files has taught us."""
         page = self._parsed.get((project, stamp)) or self._read(project, stamp)
+        if self._keep_vanished:
+            page = self._with_vanished(page)
         facts = self._facts.read(project)
         if not facts:
             return page
-        return replace(page, links=tuple(_taught(link, facts) for link in page.links))
+        taught = (
+            link if self._trust_changed and not link.digests else _taught(link, facts)
+            for link in page.links
+        )
+        return replace(page, links=tuple(taught))
+
+    def _with_vanished(self, page: Page) -> Page:
+        gone = self._vanished.read(page.name)
+        kept = (
+            link
+            for link in without(gone.links, page.links)
+            if gone.refusal(link.filename, page.name) is None
+        )
+        return replace(page, links=(*page.links, *kept))
 
     def _read(self, project: NormalizedName, stamp: Hashable) -> Page:
         found = self._files.read(project)
@@ -193,7 +223,8 @@ class PageCache:
 
 def _taught(link: Link, facts: Mapping[str, Fact]) -> Link:
     fact = facts.get(link.filename)
-    if fact is None or fact.url != link.url:
+    # Without a digest, the name is all that tells files apart, wherever it leads now.
+    if fact is None or (link.digests and fact.url != link.url):
         return link
     if link.digests.get("sha256", fact.sha256) != fact.sha256:
         return link

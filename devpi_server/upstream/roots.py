@@ -26,6 +26,7 @@ from devpi_server.simple import listing, render
 from devpi_server.simple.negotiate import Encoding
 from devpi_server.store.incoming import Incoming, translated
 from devpi_server.upstream.base import Absent, NotModified, UpstreamClient
+from devpi_server.upstream.origins import Origins
 from devpi_server.upstream.pages import PATIENT
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class RootCache:
         self,
         *,
         client: UpstreamClient,
-        base_url: str,
+        origins: Origins,
         folder: Path,
         incoming: Incoming,
         clock: Clock,
@@ -62,7 +63,7 @@ class RootCache:
         offline: bool,
     ) -> None:
         self._client = client
-        self._base_url = base_url
+        self._origins = origins
         self._folder = folder
         self._incoming = incoming
         self._clock = clock
@@ -106,27 +107,35 @@ class RootCache:
             return None
 
     def _refresh(self) -> Root:
-        """Ask upstream for the list and hold it. Runs as a flight."""
-        held = self._held()
-        if held is not None and held.base != self._base_url:
-            held = None
-        try:
-            with self._client.stream(
-                self._base_url, etag=held.etag if held else None, page=True
-            ) as answer:
-                if isinstance(answer, Absent):
-                    raise NoSuchProject("upstream has no list of its projects")
-                if isinstance(answer, NotModified):
-                    if held is None:
-                        raise Corrupt("upstream says that its list is not modified, unasked")
-                    return self._keep(held.folder, held.etag, held.sizes)
-                chunks = answer.decoded(LARGEST_ROOT)
-                return self._write(listing.names(chunks, answer.content_type), answer.etag)
-        except UpstreamError as error:
-            log.warning("cannot fetch the list of projects: %s", error.message)
-            raise
+        """Ask the addresses of upstream in order for the list, and hold it. Runs as a flight."""
+        faults: list[UpstreamError] = []
+        for base in self._origins.in_order():
+            try:
+                root = self._ask(base)
+            except UpstreamError as error:
+                log.warning("cannot fetch the list of projects: %s", error.message)
+                self._origins.failed(base)
+                faults.append(error)
+            else:
+                self._origins.worked(base)
+                return root
+        raise faults[0]
 
-    def _write(self, names: Iterator[str], etag: str | None) -> Root:
+    def _ask(self, base: str) -> Root:
+        held = self._held()
+        if held is not None and held.base != base:
+            held = None
+        with self._client.stream(base, etag=held.etag if held else None, page=True) as answer:
+            if isinstance(answer, Absent):
+                raise NoSuchProject("upstream has no list of its projects")
+            if isinstance(answer, NotModified):
+                if held is None:
+                    raise Corrupt("upstream says that its list is not modified, unasked")
+                return self._keep(base, held.folder, held.etag, held.sizes)
+            chunks = answer.decoded(LARGEST_ROOT)
+            return self._write(base, listing.names(chunks, answer.content_type), answer.etag)
+
+    def _write(self, base: str, names: Iterator[str], etag: str | None) -> Root:
         """Hold the names in all forms, in bounded memory: the names first, the forms from them."""
         folder = secrets.token_hex(8)
         self._compress(folder, "names", Encoding.ZSTD, (f"{name}\n".encode() for name in names))
@@ -139,7 +148,7 @@ class RootCache:
                 else:
                     chunks = render.listing_html(lines, _TITLE)
                 sizes[form] = self._compress(folder, form, encoding, chunks)
-        root = self._keep(folder, etag, sizes)
+        root = self._keep(base, folder, etag, sizes)
         for path in self._folder.iterdir():
             if path.is_dir() and path.name != folder:
                 shutil.rmtree(path, ignore_errors=True)  # who reads it now has it open
@@ -176,8 +185,8 @@ class RootCache:
             part.abandon()
         return size
 
-    def _keep(self, folder: str, etag: str | None, sizes: dict[str, int]) -> Root:
-        root = Root(folder, self._base_url, etag, int(self._clock()), sizes)
+    def _keep(self, base: str, folder: str, etag: str | None, sizes: dict[str, int]) -> Root:
+        root = Root(folder, base, etag, int(self._clock()), sizes)
         self._incoming.write(self._folder / "head", orjson.dumps(root), durable=False)
         return root
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import bottle
 
-from devpi_server import __version__
 from devpi_server.concurrency import Blocking, Clock, waiting_with
 from devpi_server.observe import Observer
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
+from devpi_server.services.status import Status
 from devpi_server.web.files import Files
 from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, event
+from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
 from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
 from devpi_server.web.simple import SimplePages, found, moved
@@ -41,7 +41,7 @@ class Route:
     method: str = "GET"  # HEAD goes wherever GET goes
 
 
-def routes(simple: SimplePages, files: Files) -> list[Route]:
+def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
     """All routes."""
 
     index = "/<user>/<index>"
@@ -51,7 +51,7 @@ def routes(simple: SimplePages, files: Files) -> list[Route]:
 
     return [
         Route("/", "home", lambda: found("ext/pypi/simple/")),
-        Route("/+status", "status", status),
+        Route("/+status", "status", ops.status),
         # The address of 2013. Who forgets its last part is led there.
         Route("/ext/pypi", "home", lambda: found("pypi/simple/")),
         Route("/ext/pypi/", "home", lambda: found("simple/")),
@@ -75,14 +75,6 @@ def routes(simple: SimplePages, files: Files) -> list[Route]:
     ]
 
 
-def status() -> bottle.HTTPResponse:
-    """``/+status``: that the server runs, and which it is."""
-    result = {"role": "STANDALONE", "versioninfo": {"devpi-server": __version__}}
-    body = json.dumps({"type": "status", "result": result}, indent=2) + "\n"
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return bottle.HTTPResponse(body.encode(), "200 OK", headers)
-
-
 def application(
     *,
     indexes: Indexes,
@@ -91,13 +83,14 @@ def application(
     places: Blocking,
     observer: Observer,
     clock: Clock,
+    status: Status,
     outside_url: str | None,
     trusted_proxy: str | None,
 ) -> WSGIApp:
     """The WSGI application, from the outside in: patience, sub-path, hot pages, log, bottle."""
     hot = Hot(pages, observer, clock)
     simple = SimplePages(indexes, pages, hot)
-    app = _without_bad_bytes(_bottle(routes(simple, Files(downloads, places))))
+    app = _without_bad_bytes(_bottle(routes(simple, Files(downloads, places), Ops(status))))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
     return _patient(app, places)

@@ -10,9 +10,9 @@ import bottle
 from devpi_server.concurrency import Blocking
 from devpi_server.names import METADATA, SIGNATURE
 from devpi_server.records import Origin
-from devpi_server.services.downloads import Coming, Downloads, Ready
+from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready
 from devpi_server.upstream.arriving import Reader
-from devpi_server.web import conditional
+from devpi_server.web import conditional, simple
 from devpi_server.web.conditional import UNSATISFIABLE, Span
 
 # Set in the environ by a server that sends a ``Sending`` without holding a thread for it.
@@ -53,6 +53,8 @@ class Files:
         found = self._downloads.open(index_name, path)
         if isinstance(found, Ready):
             return _ready(found)
+        if isinstance(found, Elsewhere):
+            return simple.found(found.url)
         return self._coming(found)
 
     def _head(self, index_name: str, path: str) -> bottle.HTTPResponse:

@@ -32,6 +32,9 @@ class Served(Protocol):
     def app(self) -> WSGIApp:
         """The application."""
 
+    def start(self) -> None:
+        """Begin the background work of this process."""
+
     def rebuild(self) -> Served:
         """The same once more, for a process of its own."""
 
@@ -46,6 +49,7 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
     port = sockets[0].getsockname()[1]
     if settings.bottleserver == "waitress":
         server = WaitressServer(served.app, sockets, settings.threads)
+        served.start()
         server.run(lambda: announce(_url(settings.host, port)))
         return 0
     for sock in sockets:
@@ -53,6 +57,7 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
     if settings.bottleserver == "granian":
         _serve_granian(served, settings, port, announce)
     else:
+        served.start()
         announce(_url(settings.host, port))
         kind = settings.bottleserver
         bottle.run(served.app, server=kind, host=settings.host, port=port, quiet=True)
@@ -79,7 +84,9 @@ def _serve_granian(served: Served, settings: Settings, port: int, announce: Anno
 
 def _load(rebuild: Callable[[], Served], _target: str) -> WSGIApp:
     """What granian's worker process calls to get its application."""
-    return rebuild().app
+    served = rebuild()
+    served.start()
+    return served.app
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -67,7 +67,10 @@ class SimplePages:
 
     def all_projects(self, user: str, index: str) -> bottle.HTTPResponse:
         """The list of all projects of the index, ready-made and large."""
-        cache = self._indexes.find(f"{user}/{index}").mirror.root
+        which = self._indexes.find(f"{user}/{index}")
+        if which.lists_held:
+            return self.held_projects(user, index)
+        cache = which.mirror.root
         root, origin = cache.find()
         form, encoding = negotiated()
         name = "json" if form is Form.JSON else "html"

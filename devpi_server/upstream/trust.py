@@ -1,0 +1,42 @@
+"""What the change feed is worth: when a page needs no asking, and what it must live up to."""
+
+from __future__ import annotations
+
+from devpi_server.concurrency import Clock
+from devpi_server.names import NormalizedName
+from devpi_server.store.feedstate import FeedFile
+from devpi_server.store.marks import Mark, Marks
+from devpi_server.store.pagefiles import HeldPage
+
+
+class Trust:
+    """The word of one mirror's feed, as all processes see it.
+
+    :param base: the address whose changes the feed names; serials mean nothing elsewhere.
+    """
+
+    def __init__(self, *, feed: FeedFile, promises: Marks, base: str, clock: Clock) -> None:
+        self._feed = feed
+        self._promises = promises
+        self._base = base
+        self._clock = clock
+
+    def covers(self, held: HeldPage) -> bool:
+        """Whether the feed would have named the page, had it changed since it was checked."""
+        state = self._feed.state()
+        return (
+            state is not None
+            and held.followed
+            and held.checked > state.covered_since > 0
+            and state.base == self._base
+            and 0 <= self._clock() - state.answered_at < state.window
+        )
+
+    def promise(self, project: NormalizedName) -> Mark | None:
+        """The serial that the feed has named for the project, not yet lived up to."""
+        return self._promises.get(project)
+
+    def fulfil(self, project: NormalizedName, promise: Mark) -> None:
+        """The promise has been kept, or given up; a newer one stays."""
+        if self._promises.get(project) == promise:
+            self._promises.drop(project)

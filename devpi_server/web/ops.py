@@ -1,0 +1,22 @@
+"""For those who run the server."""
+
+from __future__ import annotations
+
+import json
+
+import bottle
+
+from devpi_server.services.status import Status
+
+
+class Ops:
+    """The handlers."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def status(self) -> bottle.HTTPResponse:
+        """``/+status`` (devpi.md 1.13)."""
+        result = {"type": "status", "result": self._status.describe()}
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+        return bottle.HTTPResponse(f"{json.dumps(result, indent=2)}\n", "200 OK", headers)

@@ -1,0 +1,1 @@
+"""Background work, each piece one ``tick()``."""
