@@ -70,7 +70,9 @@ class FileFetcher:
         self._locks = locks
         self._timeout = timeout
         self._offline = offline
-        self._flights: SingleFlight[Arriving | HeldFile] = SingleFlight(Crew("open", _OPENERS))
+        openers = Crew("open", _OPENERS)
+        self._flights: SingleFlight[Arriving | HeldFile] = SingleFlight(openers)
+        self._sizes: SingleFlight[int | None] = SingleFlight(openers)
         self._crew = Crew("download", _DOWNLOADS)
         self._alarm = Alarm()
         self._guard = threading.Lock()
@@ -122,6 +124,9 @@ class FileFetcher:
             return wanted.link.size
         if self._offline:
             raise NoSuchFile(f"{wanted.link.filename} is not in the cache")
+        return self._sizes.do(wanted.path, lambda: self._ask_size(wanted), self._timeout * PATIENT)
+
+    def _ask_size(self, wanted: Wanted) -> int | None:
         size = self._client.size(wanted.link.url)
         if isinstance(size, Absent):
             raise NoSuchFile(f"upstream has no file {wanted.link.filename}")

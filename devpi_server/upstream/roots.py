@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import secrets
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 import zstandard
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 LARGEST_ROOT = 1024 * 1024 * 1024  # bytes, decoded
 _CHUNK = 1024 * 1024
 _TITLE = "list of all projects"
+_FILES = tuple(product(("json", "html"), (Encoding.ZSTD, Encoding.GZIP)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +96,27 @@ class RootCache:
         """Where the list lies in this form (``json`` or ``html``), compressed."""
         return self._folder / root.folder / f"{form}.{encoding.token}"
 
-    def identity(self, root: Root, form: str) -> Iterator[bytes]:
-        """The list in this form, decompressed as a stream."""
-        with (
-            translated("read the list of projects"),
-            open(self.path(root, form, Encoding.ZSTD), "rb") as file,
-        ):
-            yield from zstandard.ZstdDecompressor().read_to_iter(file, read_size=_CHUNK)
+    def identity(self, root: Root, form: str) -> BinaryIO:
+        """The list in this form, decompressed, as a file: slow clients are to hold no thread."""
+        part = self._incoming.part()
+        try:
+            with (
+                translated("read the list of projects"),
+                open(self.path(root, form, Encoding.ZSTD), "rb") as file,
+            ):
+                for chunk in zstandard.ZstdDecompressor().read_to_iter(file, read_size=_CHUNK):
+                    part.write(chunk)
+            return os.fdopen(part.reader(), "rb")
+        finally:
+            part.abandon()
 
     def _held(self) -> Root | None:
         try:
-            return Root(**orjson.loads((self._folder / "head").read_bytes()))
+            root = Root(**orjson.loads((self._folder / "head").read_bytes()))
         except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
             return None
+        is_whole = all(self.path(root, *each).is_file() for each in _FILES)
+        return root if is_whole else None
 
     def _refresh(self) -> Root:
         """Ask the addresses of upstream in order for the list, and hold it. Runs as a flight."""
@@ -140,14 +152,13 @@ class RootCache:
         folder = secrets.token_hex(8)
         self._compress(folder, "names", Encoding.ZSTD, (f"{name}\n".encode() for name in names))
         sizes = {}
-        for form in ("json", "html"):
-            for encoding in (Encoding.ZSTD, Encoding.GZIP):
-                lines = self._names(folder)
-                if form == "json":
-                    chunks = render.listing_json(lines)
-                else:
-                    chunks = render.listing_html(lines, _TITLE)
-                sizes[form] = self._compress(folder, form, encoding, chunks)
+        for form, encoding in _FILES:
+            lines = self._names(folder)
+            if form == "json":
+                chunks = render.listing_json(lines)
+            else:
+                chunks = render.listing_html(lines, _TITLE)
+            sizes[form] = self._compress(folder, form, encoding, chunks)
         root = self._keep(base, folder, etag, sizes)
         for path in self._folder.iterdir():
             if path.is_dir() and path.name != folder:

@@ -87,7 +87,9 @@ class SimplePages:
         headers["X-Content-Type-Options"] = "nosniff"
         if encoding is Encoding.IDENTITY:
             headers["Content-Length"] = str(root.sizes[name])
-            return bottle.HTTPResponse(cache.identity(root, name), "200 OK", headers)
+            is_head = bottle.request.method == "HEAD"
+            body = b"" if is_head else cache.identity(root, name)
+            return bottle.HTTPResponse(body, "200 OK", headers)
         file = cache.path(root, name, encoding).open("rb")
         headers["Content-Encoding"] = encoding.token
         headers["Content-Length"] = str(file.seek(0, 2))

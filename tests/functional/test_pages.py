@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
@@ -934,6 +935,22 @@ def test_a_failure_of_the_full_list_is_told(up: Upstream, app: Make, sick: str) 
     assert answer.reason not in {"", "Bad Gateway"}
     rule.remove()
     assert server(INDEX).status == 200
+
+
+def test_a_full_list_that_was_lost_from_the_disk_is_fetched_again(
+    up: Upstream, app: Make, tmp_path: Path
+) -> None:
+    """Deleting any of the cache costs a fetch, nothing else."""
+    up.release("demo", "1.0")
+    server = app()
+    before = server(INDEX)
+    forms = [path for path in (tmp_path / "data" / "mirror").rglob("json.*") if path.is_file()]
+    forms[0].unlink()
+
+    answer = server(INDEX, {"Accept": JSON, "Accept-Encoding": "gzip, zstd"})
+
+    assert (answer.status, answer.origin) == (200, "miss")
+    assert server(INDEX).body == before.body
 
 
 def test_no_list_is_needed_for_a_project(up: Upstream, app: Make) -> None:

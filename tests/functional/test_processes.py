@@ -32,7 +32,7 @@ from server import (
     mirror_of,
     until,
 )
-from upstream import HangBeforeAnswer, HangInBody, Request, Slow, Upstream
+from upstream import HangBeforeAnswer, HangInBody, Mode, Request, Slow, Upstream
 
 MB = 1_000_000
 Spawn = Callable[..., ServerProcess]
@@ -307,6 +307,47 @@ def test_requests_that_wait_for_upstream_hold_no_thread(up: Upstream, spawn: Spa
             rule.remove()
         assert {each.result().status for each in asked} == {200}
     assert up.count(body_of) == 1
+
+
+def test_heads_that_wait_for_upstream_hold_no_thread(up: Upstream, spawn: Spawn) -> None:
+    """A size that no page tells is asked upstream, and a hot page is answered meanwhile."""
+    up.mode = Mode.POOR
+    files = [up.release("demo", f"1.{number}") for number in range(20)]
+    server = spawn("--threads", "4")
+    links = server.links("demo")
+    server("/simple/demo/")
+    rule = up.fail("/packages/", HangBeforeAnswer())
+    with ThreadPoolExecutor(20) as clients:
+        asked = [
+            clients.submit(server, links[file.filename]["url"], method="HEAD") for file in files
+        ]
+        up.wait_for("/packages/", 10, method="HEAD")
+
+        assert server("/simple/demo/").origin == "hit"
+        rule.remove()
+        sizes = [int(each.result().headers["Content-Length"]) for each in asked]
+    assert sizes == [file.size for file in files]
+
+
+def test_slow_readers_of_the_full_list_hold_no_thread(up: Upstream, spawn: Spawn) -> None:
+    """In any encoding: the list is as large as a file."""
+    for number in range(100_000):
+        up.add_project(f"some-project-with-a-long-name-{number:06}")
+    up.release("demo", "1.0")
+    server = spawn("--threads", "4")
+    whole = {encoding: server(INDEX, {"Accept-Encoding": encoding}) for encoding in ("", "gzip")}
+    assert len(whole[""].body) > 4 * MB
+    with ExitStack() as stack:
+        stalled = [
+            (encoding, stack.enter_context(closing(server.open(INDEX, header))))
+            for encoding in whole
+            for header in [{"Accept-Encoding": encoding}]
+            for _ in range(8)
+        ]
+
+        assert server("/simple/demo/").status == 200
+        for encoding, answer in stalled:
+            assert answer.read() == whole[encoding].body
 
 
 # Two processes on one folder
