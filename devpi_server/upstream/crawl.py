@@ -78,8 +78,7 @@ class Crawling(Wrapped):
         """What the sites link to, in their order."""
         deadline = time.monotonic() + self._timeout
         visits = {
-            site: self._crew.submit(partial(self._visit, site, project, deadline))
-            for site in sites
+            site: self._crew.submit(partial(self._visit, site, project, deadline)) for site in sites
         }
         futures.wait(visits.values(), self._timeout)
         found: list[Link] = []

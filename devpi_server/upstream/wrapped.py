@@ -34,6 +34,9 @@ class Wrapped:
     def size(self, url: str) -> int | Absent | None:
         return self._client.size(url)
 
+    def part(self, url: str, start: int, stop: int) -> bytes:
+        return self._client.part(url, start, stop)
+
     def post(self, url: str, body: bytes, content_type: str) -> bytes:
         return self._client.post(url, body, content_type)
 

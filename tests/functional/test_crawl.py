@@ -122,6 +122,24 @@ def test_a_file_that_appears_on_a_site_appears_on_the_page(
     assert "demo-2.0.tar.gz" in server.links("demo", INDEX)
 
 
+def test_a_feed_of_changes_does_not_vouch_for_sites(
+    app: Make, site: Upstream, clock: FakeClock
+) -> None:
+    """The index is followed, but nobody says when a site changes: its pages age."""
+    server = app()
+    server.tick("follow root/old")
+    clock.advance(2)
+    server.page("demo", INDEX)
+    site.clear()
+
+    for _ in range(31):
+        clock.advance(60)
+        server.tick("follow root/old")
+    server.page("demo", INDEX)
+
+    assert site.count("/demo/") > 0
+
+
 def test_no_site_is_visited_unless_the_mirror_is_told_to(app: Make, site: Upstream) -> None:
     """Off is the default, and off is off."""
     server = app(crawl="no")
