@@ -9,7 +9,7 @@ import pytest
 from fakes import FakeClient, FakeClock, Resource
 from upstream import Cut, NoLength, Status, Upstream, WrongLength
 
-from devpi_server.errors import Corrupt, Denied, Failed, Unreachable, UpstreamError
+from devpi_server.errors import Corrupt, Denied, Failed, Unreachable, Unsupported, UpstreamError
 from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream, UpstreamClient
 from devpi_server.upstream.client import RequestsClient
 
@@ -230,3 +230,22 @@ def test_the_size_of_a_file_is_had_without_it(world: World) -> None:
     world.put("other", Resource(BODY, tells_length=False))
     assert world.client.size(world.url("file")) == len(BODY)
     assert world.client.size(world.url("other")) is None
+
+
+def test_a_question_brings_its_answer(world: World) -> None:
+    """``post`` returns the body, whole."""
+    world.put("ask", Resource(BODY, "text/xml"))
+    assert world.client.post(world.url("ask"), b"<question/>", "text/xml") == BODY
+
+
+def test_a_question_that_nobody_takes_is_unsupported(world: World) -> None:
+    """That there is nobody to ask is no answer, and no absence."""
+    with pytest.raises(Unsupported):
+        world.client.post(world.url("none"), b"<question/>", "text/xml")
+
+
+def test_an_answer_that_breaks_off_is_an_error(world: World) -> None:
+    """Half an answer is none."""
+    world.put("ask", Resource(BODY, "text/xml", breaks_after=10))
+    with pytest.raises(Unreachable):
+        world.client.post(world.url("ask"), b"<question/>", "text/xml")
