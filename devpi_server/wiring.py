@@ -41,12 +41,15 @@ from devpi_server.upstream.origins import Origins
 from devpi_server.upstream.pages import PageCache
 from devpi_server.upstream.refresh import Refresher, Rules
 from devpi_server.upstream.roots import RootCache
+from devpi_server.upstream.shelf import Shelf
 from devpi_server.upstream.trust import Trust
+from devpi_server.upstream.wheels import WheelMetadata
 from devpi_server.upstream.wrapped import Unlisted
 from devpi_server.web.app import application
 from devpi_server.web.hot import WSGIApp
 from devpi_server.workers.ahead import Ahead
 from devpi_server.workers.follow import Follow
+from devpi_server.workers.harvest import Harvest
 from devpi_server.workers.interest import Interest
 
 _PAGE_FLIGHTS = 32  # threads: pages of a mirror that are being asked for at the same time
@@ -126,6 +129,35 @@ def _open_store(folder: Path) -> _Store:
     return store
 
 
+def way_out(settings: Settings, mirror: MirrorSettings, clock: Clock) -> RequestsClient:
+    """The client of one mirror, without wrappers.
+
+    :raises ConfigError: its certificates cannot be used.
+    """
+    configured = [*mirror.urls, mirror.changelog_url]
+    return RequestsClient(
+        timeout=settings.request_timeout,
+        clock=clock,
+        urls=[url for url in configured if url],
+        ca_file=mirror.ca_file,
+        client_cert=mirror.client_cert,
+        allow_networks=mirror.allow_networks,
+    )
+
+
+def in_wrappers(
+    client: UpstreamClient, settings: Settings, mirror: MirrorSettings, clock: Clock
+) -> UpstreamClient:
+    """The client, in the wrappers that this upstream's form calls for."""
+    if mirror.flat:
+        client = Flat(client, clock)
+    if mirror.no_project_list:
+        client = Unlisted(client)
+    if mirror.crawl:
+        client = Crawling(client, settings.request_timeout)
+    return client
+
+
 class _MirrorWiring:
     """The parts of one mirror: what it stores, how it asks, what runs in the background."""
 
@@ -138,16 +170,7 @@ class _MirrorWiring:
         self._store = store
         self._clock = clock
         self._folder = folder = store.folder / "mirror" / mirror.name
-        self._client = self._asking(
-            RequestsClient(
-                timeout=settings.request_timeout,
-            clock=clock,
-            urls=(*mirror.urls, *([mirror.changelog_url] if mirror.changelog_url else [])),
-            ca_file=mirror.ca_file,
-            client_cert=mirror.client_cert,
-            allow_networks=mirror.allow_networks,
-            )
-        )
+        self._client = in_wrappers(way_out(settings, mirror, clock), settings, mirror, clock)
         self._origins = Origins(mirror.urls, clock)
         self._facts = Facts(folder / "facts")
         self._vanished = Vanished(folder / "vanished", store.incoming)
@@ -158,16 +181,7 @@ class _MirrorWiring:
             feed=self._feed, promises=self._promises, base=self._origins.first, clock=clock
         )
         self._pages = self._page_cache()
-
-    def _asking(self, client: UpstreamClient) -> UpstreamClient:
-        """The client, in the wrappers that this upstream's form calls for."""
-        if self._mirror.flat:
-            client = Flat(client, self._clock)
-        if self._mirror.no_project_list:
-            client = Unlisted(client)
-        if self._mirror.crawl:
-            client = Crawling(client, self._settings.request_timeout)
-        return client
+        self._source = self._make_source()
 
     def _page_cache(self) -> PageCache:
         files = PageFiles(self._folder / "pages", self._store.incoming, self._clock)
@@ -176,6 +190,7 @@ class _MirrorWiring:
             ignore_serials=self._mirror.ignore_serial_header,
             keep_vanished=self._mirror.keep_vanished,
             forbidden_is_absent=self._mirror.forbidden_is_absent,
+            feed_vouches=not self._mirror.crawl,
         )
         return PageCache(
             name=self.name,
@@ -202,14 +217,14 @@ class _MirrorWiring:
             trust_changed=self._mirror.trust_changed_files,
         )
 
-    def index(self) -> Index:
-        """The mirror as an index."""
+    def _make_source(self) -> Mirror:
+        held = HeldFiles(self._folder / "held", self._store.incoming)
+        shelf = Shelf(self._store.blobs, held, self._facts)
         files = FileFetcher(
             scope=self.name,
             client=self._client,
-            blobs=self._store.blobs,
-            held=HeldFiles(self._folder / "held", self._store.incoming),
-            facts=self._facts,
+            shelf=shelf,
+            wheels=WheelMetadata(self._client, shelf),
             locks=self._store.locks,
             timeout=self._settings.request_timeout,
             offline=self._settings.offline_mode,
@@ -224,14 +239,17 @@ class _MirrorWiring:
             timeout=self._settings.request_timeout,
             offline=self._settings.offline_mode,
         )
-        mirror = Mirror(self._pages, files, root, self._vanished)
-        source: Source = mirror
+        return Mirror(self._pages, files, root, self._vanished)
+
+    def index(self) -> Index:
+        """The mirror as an index."""
+        source: Source = self._source
         if self._settings.offline_mode:
-            source = Guarded(source, HeldOnly(files), self._clock)
+            source = Guarded(source, HeldOnly(self._source.files), self._clock)
         return Index(
             self.name,
             source,
-            mirror,
+            self._source,
             lists_held=self._mirror.no_project_list,
             sends_elsewhere=self._mirror.use_external_urls and not self._settings.offline_mode,
         )
@@ -264,6 +282,14 @@ class _MirrorWiring:
             locks=self._store.locks,
             clock=self._clock,
             expiry=self._mirror.cache_expiry,
+        )
+
+        yield Harvest(
+            name=self.name,
+            mirror=self._source,
+            interest=self._interest,
+            locks=self._store.locks,
+            clock=self._clock,
         )
 
     def _choose_feed(self) -> ChangeFeed | None:

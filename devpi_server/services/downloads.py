@@ -18,6 +18,7 @@ from devpi_server.store.heldfiles import HeldFile
 from devpi_server.store.vanished import NOTHING_GONE
 from devpi_server.upstream.arriving import Arriving
 from devpi_server.upstream.files import Wanted
+from devpi_server.upstream.wheels import lacks_metadata
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +138,10 @@ class Downloads:
             made = self._metadata_of_held(index, base, link)
             if made is not None:
                 return made
+            if lacks_metadata(link):
+                made = self._metadata_from_afar(index, Wanted(base, project, link))
+                if made is not None:
+                    return made
             digests = link.core_metadata
         else:
             digests = {} if link.gpg_sig else None
@@ -147,15 +152,24 @@ class Downloads:
 
     def _metadata_of_held(self, index: Index, base: str, link: Link) -> Ready | None:
         """The metadata that a held wheel itself contains, unless the page promises other bytes."""
+        keeping = index.mirror.files.is_being_kept(base)
+        if keeping is not None:
+            wait_for((base, "kept"), keeping, _SETTLE_WITHIN)
         wheel = index.mirror.files.find(base)
         if wheel is None or not link.filename.endswith(".whl"):
             return None
-        index.mirror.files.make_metadata(wheel[0])
-        made = index.mirror.files.find(base + names.METADATA)
+        made = index.mirror.files.metadata_of(wheel[0])
         if made is None:
             return None
         promised = (link.core_metadata or {}).get("sha256", made[0].sha256)
         return _ready(*made) if made[0].sha256 == promised else None
+
+    def _metadata_from_afar(self, index: Index, wheel: Wanted) -> Ready | None:
+        """The metadata of a wheel that is not held, where upstream sends parts of files."""
+        if index.sends_elsewhere or not index.mirror.files.read_metadata(wheel):
+            return None
+        made = index.mirror.files.find(wheel.path + names.METADATA)
+        return _ready(*made) if made is not None else None
 
     def _metadata_of_wheel(self, index: Index, path: str) -> Ready | None:
         """What is advertised must be served: where upstream has lost it, fetch the wheel."""

@@ -135,6 +135,11 @@ class Arriving:
         for waker in self._wakers:
             waker()
 
+    def is_verified(self) -> bool:
+        """Whether all bytes are there and right, so that it is about to be held."""
+        with self._changed:
+            return self._is_verified
+
     # The readers' side.
 
     def reader(self, start: int = 0, stop: int | None = None) -> Reader:

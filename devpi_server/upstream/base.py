@@ -88,6 +88,12 @@ class UpstreamClient(Protocol):
     def size(self, url: str) -> int | Absent | None:
         """The size of a file in bytes, without its body; None: upstream does not tell."""
 
+    def part(self, url: str, start: int, stop: int) -> bytes:
+        """The bytes of a file from start up to stop, neither more nor less.
+
+        :raises Unsupported: upstream does not send parts of files.
+        """
+
     def post(self, url: str, body: bytes, content_type: str) -> bytes:
         """The answer to a question that changes nothing, whole and of bounded size.
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 import email.utils
 import logging
 import re
+import ssl
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -72,6 +73,15 @@ class _Origin:
     authorization: str | None = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How an address is reached."""
+
+    proxy: str | None = field(repr=False)  # None: directly; may hold a password
+    context: ssl.SSLContext  # for https
+    dialler: Dialler
+
+
 class RequestsClient:
     """An ``UpstreamClient`` over pooled connections.
 
@@ -107,8 +117,9 @@ class RequestsClient:
             bundle=bundle if isinstance(bundle, str) else None,
         )
         self._boundary = Boundary(urls, allow_networks)
+        self._dialler = Dialler(self._boundary)
         self._adapter = Adapter(
-            Dialler(self._boundary),
+            self._dialler,
             self._certificates,
             pool_connections=_POOLS,
             pool_maxsize=_CONNECTIONS,
@@ -167,6 +178,24 @@ class RequestsClient:
             return None
         return _length(response)
 
+    def part(self, url: str, start: int, stop: int) -> bytes:
+        headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-{stop - 1}"}
+        response = self._follow("GET", url, headers, self._timeout)
+        with closing(response):
+            said = response.headers.get("Content-Range", "")
+            if response.status_code != 206 or not said.startswith(f"bytes {start}-{stop - 1}/"):
+                if response.status_code != 206:
+                    self._expect_ok(response)
+                raise Unsupported(f"{_host(url)} does not send parts of files")
+            part = bytearray()
+            for chunk in _Body(response).chunks():
+                part += chunk
+                if len(part) > stop - start:
+                    break
+        if len(part) != stop - start:
+            raise Corrupt(f"{_host(url)} sends another part of a file than it says")
+        return bytes(part)
+
     def post(self, url: str, body: bytes, content_type: str) -> bytes:
         deadline = time.monotonic() + self._timeout * _ANSWER_IN_ALL
         headers = {
@@ -187,6 +216,15 @@ class RequestsClient:
             )
         self._expect_ok(response)
         raise AssertionError  # it has raised
+
+    def route(self, url: str) -> Route:
+        """How the address is reached, for who looks at it step by step.
+
+        :raises Corrupt: it is no address of the web.
+        """
+        _expect_web_address(url)
+        proxy = select_proxy(_without_userinfo(url), self._origin(url).proxies)
+        return Route(proxy, self._certificates.context(endpoint(url)[0]), self._dialler)
 
     def _expect_ok(self, response: requests.Response) -> None:
         """Raise what a status other than 200 means."""

@@ -12,20 +12,21 @@ import logging
 import os
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from devpi_server import names
 from devpi_server.concurrency import Alarm, Crew, SingleFlight
 from devpi_server.errors import Corrupt, DevpiError, NoSuchFile, StoreError, TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link
-from devpi_server.store import artefact
-from devpi_server.store.blobs import Blob, BlobStore, IncomingBlob
-from devpi_server.store.heldfiles import Fact, Facts, HeldFile, HeldFiles
+from devpi_server.store.blobs import Blob, IncomingBlob
+from devpi_server.store.heldfiles import HeldFile
 from devpi_server.store.locks import Lock, Locks
 from devpi_server.upstream.arriving import HELD_BACK, Arriving
 from devpi_server.upstream.base import Absent, NotModified, Stream, UpstreamClient
+from devpi_server.upstream.shelf import Shelf
+from devpi_server.upstream.wheels import WheelMetadata
 
 log = logging.getLogger(__name__)
 
@@ -55,24 +56,23 @@ class FileFetcher:
         *,
         scope: str,
         client: UpstreamClient,
-        blobs: BlobStore,
-        held: HeldFiles,
-        facts: Facts,
+        shelf: Shelf,
+        wheels: WheelMetadata,
         locks: Locks,
         timeout: float,
         offline: bool,
     ) -> None:
         self._scope = scope
         self._client = client
-        self._blobs = blobs
-        self._held = held
-        self._facts = facts
+        self._shelf = shelf
+        self._wheels = wheels
         self._locks = locks
         self._timeout = timeout
         self._offline = offline
         openers = Crew("open", _OPENERS)
         self._flights: SingleFlight[Arriving | HeldFile] = SingleFlight(openers)
         self._sizes: SingleFlight[int | None] = SingleFlight(openers)
+        self._readings: SingleFlight[bool] = SingleFlight(openers)
         self._crew = Crew("download", _DOWNLOADS)
         self._alarm = Alarm()
         self._guard = threading.Lock()
@@ -83,14 +83,7 @@ class FileFetcher:
 
         :raises StoreError: the disk is sick.
         """
-        held = self._held.find(path)
-        if held is None:
-            return None
-        blob = self._blobs.find(held.sha256)
-        if blob is None or blob.size != held.size:
-            self._held.forget(path)
-            return None
-        return held, blob
+        return self._shelf.find(path)
 
     def was_awaited(self, path: str) -> bool:
         """Whether the current request, in an earlier run, has waited for this file to be joined."""
@@ -132,23 +125,31 @@ class FileFetcher:
             raise NoSuchFile(f"upstream has no file {wanted.link.filename}")
         return size
 
-    def make_metadata(self, wheel: HeldFile) -> None:
-        """Read the metadata out of a held wheel and hold it beside, where upstream has none."""
-        blob = self._blobs.find(wheel.sha256)
-        if blob is None:
-            return
-        with open(blob.path, "rb") as file:
-            metadata = artefact.wheel_metadata(file)
-        incoming = self._blobs.incoming()
-        try:
-            if metadata is not None:
-                incoming.write(metadata)
-                made = incoming.commit()
-                self._record(wheel.path + names.METADATA, wheel.project, wheel.url, made)
-        finally:
-            incoming.abandon()
-        if metadata is not None:
-            self._add_fact(wheel, hashlib.sha256(metadata).hexdigest())
+    def is_being_kept(self, path: str) -> Future[HeldFile] | None:
+        """Lands in a moment, if the file has just been received in whole."""
+        with self._guard:
+            arriving = self._under_way.get(path)
+        return arriving.finished if arriving is not None and arriving.is_verified() else None
+
+    def metadata_of(self, wheel: HeldFile) -> tuple[HeldFile, Blob] | None:
+        """The metadata of a held wheel, made from it if need be; None: it has none."""
+        made = self._wheels.of_held(wheel)
+        return self._shelf.find(made.path) if made is not None else None
+
+    def read_metadata(self, wanted: Wanted) -> bool:
+        """Read the metadata of a wheel that is not held from upstream, without fetching it.
+
+        :param wanted: the wheel.
+        :return: whether it is held now.
+        :raises UpstreamError: cannot tell in time.
+        """
+        if self._offline:
+            return False
+        return self._readings.do(
+            wanted.path,
+            lambda: self._wheels.of_remote(wanted.path, wanted.project, wanted.link) is not None,
+            self._timeout * PATIENT,
+        )
 
     # Opening: on a thread of the flights.
 
@@ -239,7 +240,8 @@ class FileFetcher:
             self._forget(wanted)
             lock.release()
             stack.close()
-        self._make_wheel_metadata(wanted, arriving)
+        if arriving.finished.exception() is None:
+            self._wheels.complete(arriving.finished.result(), wanted.link)
 
     def _attempt(
         self, wanted: Wanted, arriving: Arriving, stream: Stream, stack: ExitStack
@@ -249,7 +251,8 @@ class FileFetcher:
                 with stack:
                     if is_last:
                         stream = self._ask(wanted, stack)
-                    return self._hold(wanted, self._receive(wanted, arriving, stream))
+                    blob = self._receive(wanted, arriving, stream)
+                    return self._shelf.put(wanted.path, wanted.project, wanted.link, blob)
             except (UpstreamError, NoSuchFile) as failure:
                 log.warning("download of %s failed: %s", wanted.link.filename, failure.message)
                 if is_last or not arriving.is_awaited():
@@ -260,7 +263,7 @@ class FileFetcher:
         """One attempt. The bytes are released to the readers as they come."""
         length = _length(wanted, stream)
         prefix = f"{self._key(wanted)}.{'' if length is None else length}."
-        incoming = self._blobs.incoming(prefix)
+        incoming = self._shelf.blobs.incoming(prefix)
         try:
             arriving.begin(incoming.reader())
             check = _Check(wanted.link)
@@ -276,47 +279,11 @@ class FileFetcher:
         finally:
             incoming.abandon()
 
-    def _hold(self, wanted: Wanted, blob: Blob) -> HeldFile:
-        """Record that the file is held, and what that teaches us about its link."""
-        link = wanted.link
-        held = self._record(wanted.path, wanted.project, link.url, blob)
-        if "sha256" not in link.digests or link.size is None:
-            # The digest is known from now on, so pages will show another path.
-            digests = {"sha256": blob.sha256, **link.digests}
-            path = names.file_path(link.filename, link.url, digests)
-            if path != wanted.path and not names.split_companion(link.filename)[1]:
-                self._record(path, wanted.project, link.url, blob)
-            self._add_fact(held, None)
-        return held
-
-    def _record(self, path: str, project: str, url: str, blob: Blob) -> HeldFile:
-        filename = path.rpartition("/")[2]
-        held = HeldFile(path, filename, project, url, blob.sha256, blob.size)
-        self._held.put(held)
-        return held
-
-    def _add_fact(self, held: HeldFile, metadata: str | None) -> None:
-        if names.split_companion(held.filename)[1]:
-            return  # pages do not list companions
-        fact = Fact(held.filename, held.url, held.sha256, held.size, metadata)
-        self._facts.add(NormalizedName(held.project), fact)
-
-    def _make_wheel_metadata(self, wanted: Wanted, arriving: Arriving) -> None:
-        """After the clients are served: what upstream does not offer, the wheel itself does."""
-        link = wanted.link
-        offered = link.core_metadata is not None or not link.filename.endswith(".whl")
-        if offered or arriving.finished.exception() is not None:
-            return
-        try:
-            self.make_metadata(arriving.finished.result())
-        except StoreError as error:
-            log.error("cannot keep the metadata of %s: %s", link.filename, error.message)
-
     # Shadowing another process's download.
 
     def _shadow(self, wanted: Wanted) -> Arriving | None:
         """Join the download of another process, once it has begun to receive."""
-        found = self._blobs.under_way(f"{self._key(wanted)}.")
+        found = self._shelf.blobs.under_way(f"{self._key(wanted)}.")
         if found is None:
             return None
         name, fd = found
@@ -332,7 +299,7 @@ class FileFetcher:
         try:
             while (lock := self._locks.try_hold(self._key(wanted))) is None:
                 arriving.advance(os.fstat(fd).st_size)
-                found = self._blobs.under_way(f"{self._key(wanted)}.")
+                found = self._shelf.blobs.under_way(f"{self._key(wanted)}.")
                 if found is not None:
                     if found[0] == name:
                         os.close(found[1])

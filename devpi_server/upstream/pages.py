@@ -226,6 +226,7 @@ def _taught(link: Link, facts: Mapping[str, Fact]) -> Link:
     # Without a digest, the name is all that tells files apart, wherever it leads now.
     if fact is None or (link.digests and fact.url != link.url):
         return link
+    # A fact that was learned from afar knows no digest, so it counts only where there is none.
     if link.digests.get("sha256", fact.sha256) != fact.sha256:
         return link
     core_metadata = link.core_metadata
@@ -233,7 +234,7 @@ def _taught(link: Link, facts: Mapping[str, Fact]) -> Link:
         core_metadata = {"sha256": fact.metadata}
     return replace(
         link,
-        digests={"sha256": fact.sha256, **link.digests},
+        digests={"sha256": fact.sha256, **link.digests} if fact.sha256 else link.digests,
         size=fact.size if link.size is None else link.size,
         core_metadata=core_metadata,
     )

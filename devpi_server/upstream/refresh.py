@@ -48,6 +48,7 @@ class Rules:
     ignore_serials: bool = False  # mirror_ignore_serial_header
     keep_vanished: bool = False  # mirror_keep_vanished
     forbidden_is_absent: bool = False  # mirror_forbidden_is_absent
+    feed_vouches: bool = True  # not where pages come from other sites as well (mirror_crawl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class Refresher:
             return self._stay(project)
         self._note_vanished(project, page)
         new = PageHead(base, answer.url, answer.content_type, answer.etag, page.serial, sha256)
-        followed = base == self._origins.first
+        followed = base == self._origins.first and self._rules.feed_vouches
         held = self._files.write(project, new, answer.document, followed=followed)
         landed = Landed(held, Origin.MISS, page)
         if behind:  # the first page that there is, but not for longer than need be

@@ -729,7 +729,7 @@ def test_metadata_of_a_poor_upstream_is_offered_once_the_wheel_is_held(
     up: Upstream, server: Client
 ) -> None:
     """Nothing is advertised that cannot be served; with the wheel here, it can."""
-    up.mode = Mode.POOR
+    up.mode, up.ranges = Mode.POOR, False
     file = up.release("demo", "1.0", size=LARGE, requires=["other>=1"])
     path = server.address("demo", file.filename)
     assert "core-metadata" not in server.links("demo")[file.filename]

@@ -30,6 +30,8 @@ from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Lock, Locks
 from devpi_server.upstream.arriving import HELD_BACK, Arriving
 from devpi_server.upstream.files import FileFetcher, Wanted
+from devpi_server.upstream.shelf import Shelf
+from devpi_server.upstream.wheels import WheelMetadata
 
 LONG = 30.0
 DEMO = project("demo")
@@ -59,12 +61,12 @@ class World:
         self.client.resources[URL] = Resource(BODY)
 
     def fetcher(self, *, offline: bool = False, timeout: float = LONG) -> FileFetcher:
+        shelf = Shelf(self.blobs, self.held, self.facts)
         return FileFetcher(
             scope="root/pypi",
             client=self.client,
-            blobs=self.blobs,
-            held=self.held,
-            facts=self.facts,
+            shelf=shelf,
+            wheels=WheelMetadata(self.client, shelf),
             locks=self.locks,
             timeout=timeout,
             offline=offline,
@@ -249,7 +251,7 @@ def test_a_held_wheel_offers_its_own_metadata(world: World, offered: dict[str, s
     link = Link(WHEEL.filename, WHEEL_URL, {"sha256": digest}, core_metadata=offered)
     held = fetched(world.fetcher(), link)
     if offered is None:
-        world.fetcher().make_metadata(held)
+        world.fetcher().metadata_of(held)
     found = world.held.find(held.path + METADATA)
     assert (found is not None) is (offered is None)
     if found is not None:
@@ -262,11 +264,11 @@ def test_a_held_wheel_offers_its_own_metadata(world: World, offered: dict[str, s
 def test_a_wheel_that_is_gone_or_broken_makes_no_metadata(world: World) -> None:
     """And is no error."""
     held = HeldFile("+f/a/b/x.whl", "x.whl", "demo", "u", "0" * 64, 1)
-    world.fetcher().make_metadata(held)
+    world.fetcher().metadata_of(held)
     incoming = world.blobs.incoming()
     incoming.write(b"no wheel")
     blob = incoming.commit()
-    world.fetcher().make_metadata(HeldFile(held.path, "x.whl", "demo", "u", blob.sha256, 8))
+    world.fetcher().metadata_of(HeldFile(held.path, "x.whl", "demo", "u", blob.sha256, 8))
     assert world.held.find(held.path + METADATA) is None
     assert list(world.blobs.digests()) == [blob.sha256]
 
