@@ -61,9 +61,9 @@ def test_lock_and_sync(both: Both, new_desk: NewDesk) -> None:
 def test_lock_serves_offline(both: Both, new_desk: NewDesk) -> None:
     """A lock that was made online, with all files of all platforms, is enough offline."""
     live, offline = both
-    first = _project(new_desk(), live)
+    first = _project(new_desk(), live, configured=False)
     first(UV, "sync")
-    second = _project(new_desk(), offline)
+    second = _project(new_desk(), offline, configured=False)
     lock = (first.folder / "uv.lock").read_text()
     second.write("uv.lock", lock.replace(live.url, offline.url))
 
@@ -84,7 +84,12 @@ def test_variable_as_in_the_readme(both: Both, new_desk: NewDesk) -> None:
         assert json.loads(said) == "packaging"
 
 
-def _project(desk: Desk, server: ServerProcess) -> Desk:
-    desk.write("~/.config/uv/uv.toml", readme("[[index]]", server))
-    desk.write("pyproject.toml", _PROJECT)
+def _project(desk: Desk, server: ServerProcess, *, configured: bool = True) -> Desk:
+    """With the index in the user's own configuration, or else in the project."""
+    index = readme("[[index]]", server)
+    if configured:
+        desk.write("~/.config/uv/uv.toml", index)
+        desk.write("pyproject.toml", _PROJECT)
+    else:
+        desk.write("pyproject.toml", _PROJECT + index.replace("[[index]]", "[[tool.uv.index]]"))
     return desk
