@@ -7,7 +7,8 @@ from contextlib import ExitStack
 
 import bottle
 
-from devpi_server.concurrency import Blocking
+from devpi_server.concurrency import Blocking, wait_for
+from devpi_server.errors import TimedOut
 from devpi_server.names import METADATA, SIGNATURE
 from devpi_server.records import Origin
 from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready
@@ -20,6 +21,7 @@ SENDS_READERS = "devpi.sends_readers"
 
 _IMMUTABLE = "max-age=31536000, immutable, public"
 _GAP = 60.0  # seconds that a client waits for the next bytes of a file that arrives
+_WHOLE_WITHIN = 14.0  # seconds that it waits where it has to have the whole; below pip's 15
 # Nothing that came from elsewhere is ever shown by a browser as a page of ours.
 _TYPES = {METADATA: "text/plain; charset=utf-8", SIGNATURE: "text/plain; charset=utf-8"}
 _TYPE = "application/octet-stream"
@@ -71,6 +73,8 @@ class Files:
 
     def _coming(self, coming: Coming) -> bottle.HTTPResponse:
         """A file that arrives, at the client's own speed."""
+        if coming.arriving.length is None and bottle.request.get("SERVER_PROTOCOL") == "HTTP/1.0":
+            _wait_for_the_length(coming)
         size = coming.arriving.length
         headers = _headers(coming.filename, coming.sha256, Origin.MISS)
         if _is_held_by_client(coming.sha256):
@@ -161,6 +165,14 @@ def _ready(ready: Ready) -> bottle.HTTPResponse:
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{ready.size}"
     headers["Content-Length"] = str(part.stop - part.start)
     return bottle.HTTPResponse(Part(ready.path, part), _ok(part), headers)
+
+
+def _wait_for_the_length(coming: Coming) -> None:
+    """HTTP/1.0 cannot tell a body that breaks off from one that ends, unless it has a length."""
+    finished = coming.arriving.finished
+    if not wait_for(("finished", coming.filename), finished, _WHOLE_WITHIN):
+        raise TimedOut(f"upstream does not send {coming.filename} in time, try again")
+    finished.result()
 
 
 def _headers(filename: str, sha256: str | None, origin: Origin) -> Headers:

@@ -32,7 +32,16 @@ from server import (
     mirror_of,
     until,
 )
-from upstream import HangBeforeAnswer, HangInBody, Mode, Request, Slow, Upstream
+from upstream import (
+    Cut,
+    HangBeforeAnswer,
+    HangInBody,
+    Mode,
+    NoLength,
+    Request,
+    Slow,
+    Upstream,
+)
 
 MB = 1_000_000
 Spawn = Callable[..., ServerProcess]
@@ -175,6 +184,27 @@ def exchange(server: Http, data: bytes) -> bytes:
         while piece := sock.recv(65536):
             found += piece
     return found
+
+
+@pytest.mark.parametrize("is_spoilt", [True, False])
+def test_http_1_0_never_takes_a_part_for_the_whole(
+    up: Upstream, spawn: Spawn, is_spoilt: bool
+) -> None:
+    """Its end of a connection is an end of file, so a length has to be known before."""
+    up.mode = Mode.POOR
+    file = up.release("demo", "1.0", size=MB)
+    server = spawn()
+    path = server.address("demo", file.filename)
+    up.fail("/packages/", NoLength(), *([Cut(MB // 2)] if is_spoilt else []))
+
+    answer = exchange(server, f"GET {path} HTTP/1.0\r\n\r\n".encode())
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if is_spoilt:
+        assert head.split()[1] == b"502"
+    else:
+        assert f"Content-Length: {MB}".encode() in head.split(b"\r\n")
+        assert body == file.data
 
 
 def test_one_connection_carries_many_answers(up: Upstream, spawn: Spawn) -> None:
