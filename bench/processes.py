@@ -125,6 +125,18 @@ def proxpi(python: Path, mirror_url: str) -> Iterator[Running]:
         yield Running("proxpi", index, process.pid)
 
 
+@contextmanager
+def pypiron(program: Path, mirror_url: str, folder: Path) -> Iterator[Running]:
+    """pypiron as a proxy; its upstream is named without the index's path."""
+    port = free_port()
+    command = [str(program), "serve", "--data-dir", str(folder)]
+    command += ["--bind-addr", f"127.0.0.1:{port}", "--allow-insecure-upstream"]
+    command += ["--proxy-upstream", mirror_url.removesuffix("/simple/")]
+    index = f"http://127.0.0.1:{port}/simple/"
+    with running("pypiron", command, f"{index}p000/") as process:
+        yield Running("pypiron", index, process.pid)
+
+
 _FIGURES = {
     "rps": re.compile(r"Requests/sec:\s+([\d.]+)"),
     "p50": re.compile(r"50%\s+([\d.]+)(us|ms|s)"),

@@ -1,8 +1,9 @@
-"""Hot answers: pages, 304s and files a second, next to proxpi.
+"""Hot answers: pages, 304s and files a second, next to other proxies.
 
-    python -m bench.serving [--proxpi PYTHON] [--seconds N] [--connections N]
+    python -m bench.serving [--peers BIN] [--seconds N] [--connections N]
 
-Needs wrk; PYTHON is the interpreter of an environment with proxpi and gunicorn.
+Needs wrk; BIN is the folder of programs of an environment with proxpi, gunicorn
+and pypiron.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.processes import Running, proxpi, server, upstream, wrk
+from bench.processes import Running, proxpi, pypiron, server, upstream, wrk
 
 _JSON = "application/vnd.pypi.simple.v1+json"
 _ACCEPT = {"Accept": _JSON, "Accept-Encoding": "gzip"}
@@ -25,7 +26,7 @@ _SMALL, _LARGE = 20, 1500  # files of a page; the large one has 1 MB
 def main() -> None:
     """Measure, and print a table of figures and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--proxpi", type=Path)
+    parser.add_argument("--peers", type=Path)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=16)
     chosen = parser.parse_args()
@@ -40,8 +41,11 @@ def main() -> None:
                 options = ("--bottleserver", name)
                 with server(name, index.url, data, *options) as ours:
                     measure(ours, kind, chosen, table)
-            if chosen.proxpi:
-                with proxpi(chosen.proxpi, index.url) as theirs:
+            if chosen.peers:
+                with proxpi(chosen.peers / "python", index.url) as theirs:
+                    measure(theirs, kind, chosen, table)
+                data = folder / f"pypiron-{kind}"
+                with pypiron(chosen.peers / "pypiron", index.url, data) as theirs:
                     measure(theirs, kind, chosen, table)
     report(table)
 

@@ -45,8 +45,7 @@ from devpi_server.upstream.shelf import Shelf
 from devpi_server.upstream.trust import Trust
 from devpi_server.upstream.wheels import WheelMetadata
 from devpi_server.upstream.wrapped import Unlisted
-from devpi_server.web.app import application
-from devpi_server.web.hot import WSGIApp
+from devpi_server.web.app import Application, application
 from devpi_server.workers.ahead import Ahead
 from devpi_server.workers.follow import Follow
 from devpi_server.workers.harvest import Harvest
@@ -61,7 +60,7 @@ class Services:
 
     settings: Settings
     indexes: Indexes
-    app: WSGIApp
+    app: Application
     workers: Sequence[Worker]
 
     def start(self) -> None:

@@ -75,6 +75,17 @@ def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The WSGI application."""
+
+    serve: WSGIApp
+    hot: Hot  # tells a server which requests need no thread of their own
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return self.serve(environ, start_response)
+
+
 def application(
     *,
     indexes: Indexes,
@@ -86,14 +97,14 @@ def application(
     status: Status,
     outside_url: str | None,
     trusted_proxy: str | None,
-) -> WSGIApp:
+) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, hot pages, log, bottle."""
     hot = Hot(pages, observer, clock)
     simple = SimplePages(indexes, pages, hot)
     app = _without_bad_bytes(_bottle(routes(simple, Files(downloads, places), Ops(status))))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
-    return _patient(app, places)
+    return Application(_patient(app, places), hot)
 
 
 def _bottle(all_routes: list[Route]) -> bottle.Bottle:

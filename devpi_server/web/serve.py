@@ -13,6 +13,7 @@ import bottle
 
 from devpi_server.errors import ConfigError
 from devpi_server.settings import Settings
+from devpi_server.web.app import Application
 from devpi_server.web.hot import WSGIApp
 from devpi_server.web.waitress_adapter import WaitressServer
 
@@ -29,7 +30,7 @@ class Served(Protocol):
     """What can be served."""
 
     @property
-    def app(self) -> WSGIApp:
+    def app(self) -> Application:
         """The application."""
 
     def start(self) -> None:

@@ -1,9 +1,12 @@
-"""waitress, taught two things: to wait without a thread, and to send what is still arriving.
+"""waitress, taught to wait without a thread, and to send hot pages and arriving files at once.
 
 *Parking.*  A request that has to wait for a flight gives its thread back:
 ``Parked`` unwinds it, and when the flight has landed, or the time is up, the
 request is run again from the start, this time finding the outcome.  That is
 sound because only GET and HEAD wait, and those change nothing before they wait.
+
+*Hot pages* are answered on the I/O thread: handing them to another one and
+back costs as much as the answer.
 
 *Sending readers.*  A file that is arriving is handed to the I/O thread, which
 sends what is there and sleeps until there is more.  So neither waiting for
@@ -22,6 +25,7 @@ import logging
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -38,9 +42,9 @@ from waitress.task import ThreadedTaskDispatcher, WSGITask
 
 from devpi_server.concurrency import Alarm
 from devpi_server.errors import UpstreamError
-from devpi_server.web.app import PATIENCE
+from devpi_server.web.app import PATIENCE, Application
 from devpi_server.web.files import SENDS_READERS, Sending
-from devpi_server.web.hot import Environ, WSGIApp
+from devpi_server.web.hot import Environ, Hot
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +145,28 @@ def _patience_of(request: HTTPRequestParser) -> Parking:
 class _Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
 
+    has_task = False
+
+    def received(self, data: bytes) -> bool:
+        taken = bool(super().received(data))
+        if self.has_task:
+            self.has_task = False
+            if self._is_at_once():
+                self.service()
+            else:
+                self.server.dispatch(self)
+        return taken
+
+    def _is_at_once(self) -> bool:
+        """Whether the request can be answered here, on the I/O thread."""
+        request = self.requests[0]
+        pipelined = len(self.requests) > 1  # could wait for its output to be sent, by us
+        if pipelined or request.error or request.command != "GET" or request.query:
+            return False
+        hot: Hot = self.server.hot
+        asked = request.headers
+        return hot.is_ready(request.path, asked.get("ACCEPT", ""), asked.get("ACCEPT_ENCODING", ""))
+
     def service(self) -> None:
         try:
             super().service()
@@ -170,12 +196,32 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 class _Server(TcpWSGIServer):  # type: ignore[misc]
     channel_class = _Channel
     alarm: Alarm
+    hot: Hot
+    io_thread = 0
+
+    def add_task(self, channel: _Channel) -> None:
+        if threading.get_ident() == self.io_thread:
+            channel.has_task = True  # it looks when it has let go of its locks
+        else:
+            self.dispatch(channel)
+
+    def dispatch(self, channel: _Channel) -> None:
+        """Let a thread of the pool do the channel's task."""
+        super().add_task(channel)
+
+    def pull_trigger(self) -> None:
+        if threading.get_ident() != self.io_thread:  # which is awake
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the I/O thread look at its connections; also from a signal handler."""
+        super().pull_trigger()
 
 
 class WaitressServer:
     """Serves the application on sockets that listen already."""
 
-    def __init__(self, app: WSGIApp, sockets: list[socket.socket], threads: int) -> None:
+    def __init__(self, app: Application, sockets: list[socket.socket], threads: int) -> None:
         adjustments = Adjustments(
             threads=threads,
             ident="devpi-server",
@@ -204,6 +250,7 @@ class WaitressServer:
                 sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             )
             server.alarm = alarm
+            server.hot = app.hot
             self._servers.append(server)
         self._stopping = False
 
@@ -214,6 +261,8 @@ class WaitressServer:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        for server in self._servers:
+            server.io_thread = threading.get_ident()
         ready()
         while not self._stopping:
             self._turn(1.0)
@@ -233,7 +282,7 @@ class WaitressServer:
         log.info("told to stop by %s, finishing requests in flight", signal.Signals(number).name)
         self._stopping = True
         for server in self._servers:
-            server.pull_trigger()
+            server.wake()
 
     def _is_busy(self) -> bool:
         return any(
