@@ -34,6 +34,9 @@ K = TypeVar("K", bound=Hashable)
 Clock = Callable[[], float]  # seconds since the epoch
 
 
+_IDLE = 20.0  # seconds until a thread without work ends
+
+
 class Patience(Protocol):
     """How one request waits for flights."""
 
@@ -121,7 +124,7 @@ def wait_for(key: Hashable, flight: Future[Any], seconds: float) -> bool:
 
 
 class Crew:
-    """A pool of daemon threads, made on demand.
+    """A pool of daemon threads, made on demand; they end when there is nothing to do.
 
     Not ``ThreadPoolExecutor``: that one is joined at interpreter exit, so a
     hanging upstream would keep a stopped server alive.
@@ -151,7 +154,15 @@ class Crew:
 
     def _run(self) -> None:
         while True:
-            future, work = self._jobs.get()
+            try:
+                future, work = self._jobs.get(timeout=_IDLE)
+            except queue.Empty:
+                with self._lock:
+                    if self._idle > 0:  # no job counts on this thread
+                        self._idle -= 1
+                        self._threads -= 1
+                        return
+                continue
             try:
                 future.set_result(work())
             except BaseException as error:  # noqa: BLE001 - the waiter gets it, whatever it is

@@ -249,7 +249,7 @@ class _MirrorWiring:
             self.name,
             source,
             self._source,
-            lists_held=self._mirror.no_project_list,
+            lists_held=self._mirror.no_project_list or self._settings.offline_mode,
             sends_elsewhere=self._mirror.use_external_urls and not self._settings.offline_mode,
         )
 

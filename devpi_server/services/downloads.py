@@ -80,11 +80,9 @@ class Downloads:
         """
         found = self._indexes.find(index)
         files = found.mirror.files
-        # A request that was parked and runs again is to join what it waited for.
-        held = None if files.was_awaited(path) else files.find(path)
+        held = self.held(index, path)
         if held is not None:
-            _expect_allowed(found, NormalizedName(held[0].project), held[0].filename)
-            return _ready(*held)
+            return held
         wanted = self._wanted(found, path)
         if isinstance(wanted, Ready):
             return wanted
@@ -103,6 +101,20 @@ class Downloads:
         if again is None:
             raise NoSuchFile(f"{wanted.link.filename} has just been removed from the cache")
         return _ready(*again)
+
+    def held(self, index: str, path: str) -> Ready | None:
+        """The file, if it is held; raises as ``open`` does.
+
+        A request that was parked and runs again is to join what it waited for: to it,
+        that is not held.
+        """
+        found = self._indexes.find(index)
+        files = found.mirror.files
+        held = None if files.was_awaited(path) else files.find(path)
+        if held is None:
+            return None
+        _expect_allowed(found, NormalizedName(held[0].project), held[0].filename)
+        return _ready(*held)
 
     def describe(self, index: str, path: str) -> Described:
         """What can be said of the file without fetching it; raises as ``open`` does."""

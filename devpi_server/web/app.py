@@ -99,9 +99,9 @@ def application(
     trusted_proxy: str | None,
 ) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, hot pages, log, bottle."""
-    hot = Hot(pages, observer, clock)
+    hot = Hot(pages, downloads, observer, clock)
     simple = SimplePages(indexes, pages, hot)
-    app = _without_bad_bytes(_bottle(routes(simple, Files(downloads, places), Ops(status))))
+    app = _without_bad_bytes(_bottle(routes(simple, Files(downloads, hot, places), Ops(status))))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
     return Application(_patient(app, places), hot)
@@ -123,7 +123,7 @@ def _error(response: bottle.HTTPError) -> bytes:
     answer = failure(status, message)
     if allow := response.headers.get("Allow"):
         answer.set_header("Allow", allow)
-    answer.apply(response)
+    answer.apply(bottle.response)
     return answer.body  # type: ignore[no-any-return]
 
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 
 import bottle
 
 from devpi_server.concurrency import Blocking, wait_for
 from devpi_server.errors import TimedOut
-from devpi_server.names import METADATA, SIGNATURE
 from devpi_server.records import Origin
 from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready
 from devpi_server.upstream.arriving import Reader
 from devpi_server.web import conditional, simple
 from devpi_server.web.conditional import UNSATISFIABLE, Span
+from devpi_server.web.heldfile import Answer, file_headers, held_answer, unsatisfiable
+from devpi_server.web.hot import Hot
 
 # Set in the environ by a server that sends a ``Sending`` without holding a thread for it.
 SENDS_READERS = "devpi.sends_readers"
 
-_IMMUTABLE = "max-age=31536000, immutable, public"
 _GAP = 60.0  # seconds that a client waits for the next bytes of a file that arrives
 _WHOLE_WITHIN = 14.0  # seconds that it waits where it has to have the whole; below pip's 15
-# Nothing that came from elsewhere is ever shown by a browser as a page of ours.
-_TYPES = {METADATA: "text/plain; charset=utf-8", SIGNATURE: "text/plain; charset=utf-8"}
-_TYPE = "application/octet-stream"
-
-Headers = dict[str, str]
 
 
 class Files:
@@ -35,8 +29,9 @@ class Files:
     :param places: where a request waits that has to hold a thread while a file arrives.
     """
 
-    def __init__(self, downloads: Downloads, places: Blocking) -> None:
+    def __init__(self, downloads: Downloads, hot: Hot, places: Blocking) -> None:
         self._downloads = downloads
+        self._hot = hot
         self._places = places
 
     def with_hash(
@@ -54,7 +49,9 @@ class Files:
             return self._head(index_name, path)
         found = self._downloads.open(index_name, path)
         if isinstance(found, Ready):
-            return _ready(found)
+            environ = bottle.request.environ
+            self._hot.remember_file(environ, index_name, path)
+            return _response(held_answer(found, environ))
         if isinstance(found, Elsewhere):
             return simple.found(found.url)
         return self._coming(found)
@@ -62,7 +59,7 @@ class Files:
     def _head(self, index_name: str, path: str) -> bottle.HTTPResponse:
         described = self._downloads.describe(index_name, path)
         origin = Origin.HIT if described.held else Origin.MISS
-        headers = _headers(described.filename, described.sha256, origin)
+        headers = file_headers(described.filename, described.sha256, origin)
         if _is_held_by_client(described.sha256):
             return bottle.HTTPResponse(b"", "304 Not Modified", headers)
         if described.size is None:
@@ -76,12 +73,12 @@ class Files:
         if coming.arriving.length is None and bottle.request.get("SERVER_PROTOCOL") == "HTTP/1.0":
             _wait_for_the_length(coming)
         size = coming.arriving.length
-        headers = _headers(coming.filename, coming.sha256, Origin.MISS)
+        headers = file_headers(coming.filename, coming.sha256, Origin.MISS)
         if _is_held_by_client(coming.sha256):
             return bottle.HTTPResponse(b"", "304 Not Modified", headers)
         part = None if size is None else _span(coming.sha256, size)
         if part is UNSATISFIABLE:
-            return _unsatisfiable(size or 0)
+            return _response(unsatisfiable(size or 0))
         start, stop = part or (0, size)
         if part is not None:
             headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
@@ -89,7 +86,7 @@ class Files:
             headers["Content-Length"] = str(stop - start)
         sends = stop is not None and SENDS_READERS in bottle.request.environ
         body = Sending(coming.arriving.reader(start, stop), None if sends else self._places)
-        return bottle.HTTPResponse(body, _ok(part), headers)
+        return bottle.HTTPResponse(body, "206 Partial Content" if part else "200 OK", headers)
 
 
 class Sending:
@@ -126,72 +123,12 @@ class Sending:
         self._stack.close()
 
 
-class Part:
-    """A file object over some of the bytes of a file, as ``wsgi.file_wrapper`` takes it."""
-
-    def __init__(self, path: str | os.PathLike[str], span: Span) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 - the server closes it
-        self._start, self._stop = span
-        self._file.seek(self._start)
-
-    def read(self, size: int = -1) -> bytes:
-        left = self._stop - self._file.tell()
-        return self._file.read(left if size < 0 else min(size, left)) if left > 0 else b""
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._stop}
-        return self._file.seek(base[whence] + offset) - self._start
-
-    def tell(self) -> int:
-        return self._file.tell() - self._start
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _ready(ready: Ready) -> bottle.HTTPResponse:
-    headers = _headers(ready.filename, ready.sha256, Origin.HIT)
-    if _is_held_by_client(ready.sha256):
-        return bottle.HTTPResponse(b"", "304 Not Modified", headers)
-    part = _span(ready.sha256, ready.size)
-    if part is UNSATISFIABLE:
-        return _unsatisfiable(ready.size)
-    if part is None:
-        headers["Content-Length"] = str(ready.size)
-        return bottle.HTTPResponse(ready.path.open("rb"), "200 OK", headers)
-    headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{ready.size}"
-    headers["Content-Length"] = str(part.stop - part.start)
-    return bottle.HTTPResponse(Part(ready.path, part), _ok(part), headers)
-
-
 def _wait_for_the_length(coming: Coming) -> None:
     """HTTP/1.0 cannot tell a body that breaks off from one that ends, unless it has a length."""
     finished = coming.arriving.finished
     if not wait_for(("finished", coming.filename), finished, _WHOLE_WITHIN):
         raise TimedOut(f"upstream does not send {coming.filename} in time, try again")
     finished.result()
-
-
-def _headers(filename: str, sha256: str | None, origin: Origin) -> Headers:
-    ending = os.path.splitext(filename)[1]
-    headers = {
-        "Content-Type": _TYPES.get(ending, _TYPE),
-        "Accept-Ranges": "bytes",
-        "Cache-Control": _IMMUTABLE,
-        "X-Content-Type-Options": "nosniff",
-        "X-Devpi-Cache": origin.value,
-    }
-    if sha256:
-        headers["ETag"] = f'"{sha256}"'
-    return headers
-
-
-def _is_held_by_client(sha256: str | None) -> bool:
-    condition = bottle.request.get_header("If-None-Match")
-    return sha256 is not None and conditional.is_held_by_client(condition, sha256)
 
 
 def _span(sha256: str | None, size: int) -> Span | None:
@@ -201,10 +138,10 @@ def _span(sha256: str | None, size: int) -> Span | None:
     )
 
 
-def _ok(part: Span | None) -> str:
-    return "206 Partial Content" if part else "200 OK"
+def _is_held_by_client(sha256: str | None) -> bool:
+    condition = bottle.request.get_header("If-None-Match")
+    return sha256 is not None and conditional.is_held_by_client(condition, sha256)
 
 
-def _unsatisfiable(size: int) -> bottle.HTTPResponse:
-    headers = {"Content-Range": f"bytes */{size}", "Content-Length": "0"}
-    return bottle.HTTPResponse(b"", "416 Range Not Satisfiable", headers)
+def _response(answer: Answer) -> bottle.HTTPResponse:
+    return bottle.HTTPResponse(answer.body, answer.status, dict(answer.headers))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import os
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
@@ -14,14 +16,25 @@ import bottle
 from devpi_server.errors import ConfigError
 from devpi_server.settings import Settings
 from devpi_server.web.app import Application
-from devpi_server.web.hot import WSGIApp
+from devpi_server.web.hot import Environ, StartResponse, WSGIApp
 from devpi_server.web.waitress_adapter import WaitressServer
 
 SERVERS = frozenset({"waitress", "granian", *bottle.server_names})
 
+# What a kind of server needs, where that is not called the same; None: nothing.
+_MODULES = {
+    "auto": None,
+    "cgi": None,
+    "wsgiref": None,
+    "fapws3": "fapws",
+    "gae": "google.appengine",
+    "uvloop": "aiohttp_wsgi",
+}
 _BACKLOG = 1024
 # granian holds a thread for each answer that is being sent.
 _GRANIAN_THREADS = 64
+
+_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - only compared with
 
 Announce = Callable[[str], None]
 
@@ -55,19 +68,40 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
         return 0
     for sock in sockets:
         sock.close()  # only tried: the other servers bind for themselves
-    if settings.bottleserver == "granian":
+    kind = settings.bottleserver
+    module = _MODULES.get(kind, kind)
+    if module and importlib.util.find_spec(module) is None:
+        package = "'devpi-server[fast]'" if kind == "granian" else module
+        raise ConfigError([f"--bottleserver {kind} needs: pip install {package}"])
+    if kind == "granian":
         _serve_granian(served, settings, port, announce)
     else:
-        served.start()
         announce(_url(settings.host, port))
-        kind = settings.bottleserver
-        bottle.run(served.app, server=kind, host=settings.host, port=port, quiet=True)
+        app = _started_where_it_serves(served)
+        bottle.run(app, server=kind, host=settings.host, port=port, quiet=True)
     return 0
 
 
+def _started_where_it_serves(served: Served) -> WSGIApp:
+    """The application; its background work begins with the first request, in whatever process.
+
+    Some servers fork after they have been given the application, and threads do not survive that.
+    """
+    starting = threading.Lock()
+    started: list[int] = []  # the process where it was
+
+    def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if os.getpid() not in started:
+            with starting:
+                if os.getpid() not in started:
+                    started.append(os.getpid())
+                    served.start()
+        return served.app(environ, start_response)
+
+    return answer
+
+
 def _serve_granian(served: Served, settings: Settings, port: int, announce: Announce) -> None:
-    if importlib.util.find_spec("granian") is None:
-        raise ConfigError(["--bottleserver granian needs: pip install 'devpi-server[fast]'"])
     from granian import Granian  # noqa: PLC0415 - optional: the extra "fast"
     from granian.constants import Interfaces  # noqa: PLC0415
 
@@ -134,4 +168,6 @@ def _listen(family: int, kind: int, protocol: int, address: object) -> socket.so
 
 
 def _url(host: str, port: int) -> str:
+    if host in _EVERYWHERE:
+        host = socket.gethostname()  # an address that other machines can use
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
