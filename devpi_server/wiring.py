@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devpi_server.concurrency import Blocking, Clock, Crew, Supervisor, Worker
@@ -62,12 +62,19 @@ class Services:
     indexes: Indexes
     app: Application
     workers: Sequence[Worker]
+    closers: Sequence[Callable[[], None]]
+    supervisor: Supervisor = field(default_factory=Supervisor)
 
     def start(self) -> None:
         """Begin the background work of this process."""
-        supervisor = Supervisor()
         for worker in self.workers:
-            supervisor.start(worker)
+            self.supervisor.start(worker)
+
+    def close(self) -> None:
+        """Let go of connections and locks, for a process that goes on without the server."""
+        self.supervisor.stop()
+        for close in self.closers:
+            close()
 
     def rebuild(self) -> Services:
         """The same once more, for a process of its own."""
@@ -108,7 +115,8 @@ def build(
         trusted_proxy=settings.trusted_proxy,
     )
     workers = [worker for each in mirrors for worker in each.workers()]
-    return Services(settings, indexes, app, [] if settings.offline_mode else workers)
+    closers = [*(each.close for each in mirrors), store.locks.close]
+    return Services(settings, indexes, app, [] if settings.offline_mode else workers, closers)
 
 
 def _open_store(folder: Path) -> _Store:
@@ -169,7 +177,9 @@ class _MirrorWiring:
         self._store = store
         self._clock = clock
         self._folder = folder = store.folder / "mirror" / mirror.name
-        self._client = in_wrappers(way_out(settings, mirror, clock), settings, mirror, clock)
+        bare = way_out(settings, mirror, clock)
+        self.close = bare.close
+        self._client = in_wrappers(bare, settings, mirror, clock)
         self._origins = Origins(mirror.urls, clock)
         self._facts = Facts(folder / "facts")
         self._vanished = Vanished(folder / "vanished", store.incoming)

@@ -41,7 +41,7 @@ class Locks:
         """The lock, or None while somebody else holds it."""
         place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
         with self._guard:
-            if place in self._mine:
+            if place in self._mine or self._fd < 0:
                 return None
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
@@ -70,10 +70,11 @@ class Locks:
     def _release(self, place: int) -> None:
         with self._guard:
             self._mine.discard(place)
-            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, place)
+            if self._fd >= 0:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, place)
 
     def close(self) -> None:
-        """Release all."""
+        """Release all; from now on, every lock is held by somebody else."""
         with self._guard:
             if self._fd >= 0:
                 os.close(self._fd)

@@ -217,6 +217,11 @@ class RequestsClient:
         self._expect_ok(response)
         raise AssertionError  # it has raised
 
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._adapter.close()
+        self._session.close()
+
     def route(self, url: str) -> Route:
         """How the address is reached, for who looks at it step by step.
 

@@ -24,13 +24,17 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def app(up: Upstream, tmp_path: Path, clock: FakeClock) -> Callable[..., App]:
+def app(up: Upstream, tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., App]]:
     """Make an application in process; a second one shares the data directory."""
+    made: list[App] = []
 
     def make(*options: str) -> App:
-        return App(*mirror_of(up, tmp_path / "data", *options), clock=clock)
+        made.append(App(*mirror_of(up, tmp_path / "data", *options), clock=clock))
+        return made[-1]
 
-    return make
+    yield make
+    for each in made:
+        each.services.close()
 
 
 @pytest.fixture

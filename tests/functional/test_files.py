@@ -49,7 +49,9 @@ def make(request: pytest.FixtureRequest, up: Upstream, tmp_path: Path) -> Iterat
         def start(*options: str) -> Client:
             arguments = mirror_of(up, tmp_path / "data", *options)
             if request.param == "in process":
-                return App(*arguments)
+                made = App(*arguments)
+                stack.callback(made.services.close)
+                return made
             return stack.enter_context(ServerProcess(*arguments, log=tmp_path / "log"))
 
         yield start
