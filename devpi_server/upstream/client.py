@@ -17,6 +17,7 @@ import logging
 import re
 import ssl
 import time
+import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -124,6 +125,7 @@ class RequestsClient:
             pool_connections=_POOLS,
             pool_maxsize=_CONNECTIONS,
         )
+        weakref.finalize(self, self._adapter.close)  # also where nobody calls ``close``
         self._origins: BoundedCache[str, _Origin] = BoundedCache(_ORIGINS)
         # Origin or address → when it may be asked again, as it told us by Retry-After.
         self._pauses: BoundedCache[str, float] = BoundedCache(_ORIGINS)
