@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from fakes import FakeClock
@@ -336,3 +337,29 @@ def test_only_one_process_follows(
     app().tick()
 
     assert up.count("/pypi", "POST") == asked
+
+
+def test_vanished_files_stay_listed_where_the_mirror_keeps_them(
+    app: Make, up: Upstream, clock: FakeClock, tmp_path: Path
+) -> None:
+    """With mirror_keep_vanished, what upstream removed goes on being listed and served."""
+    config = tmp_path / "devpi.yml"
+    config.write_text("mirrors:\n  root/pypi:\n    mirror_keep_vanished: yes\n")
+    up.release("demo", "1.0")
+    up.release("demo", "2.0")
+    server = app("-c", str(config))
+    server.tick()
+    clock.advance(2)
+    before = set(server.links("demo"))
+
+    up.remove_release("demo", "1.0")
+    tick_later(server, clock)
+    assert set(server.links("demo")) == before
+
+    up.quarantine("demo", "2.0")
+    tick_later(server, clock)
+    assert set(server.links("demo")) == {"demo-1.0-py3-none-any.whl"}
+
+    up.remove_project("demo")
+    tick_later(server, clock)
+    assert "demo-1.0-py3-none-any.whl" in server.links("demo")
