@@ -17,6 +17,7 @@ The layers, lowest first; a module imports only from layers below its own
 * ``sources``       an index is a value that you can ask ``view(project)``
 * ``services``      the use cases: pages, downloads, listings, status
 * ``web``           HTTP in: the one importer of bottle
+* ``deploy``        folders that run by themselves, configuration for what is around them
 * ``wiring``        settings → object graph: the only place that knows every class
 * ``cli``           the commands
 """

@@ -49,6 +49,9 @@ class Settings:
     trusted_proxy: str | None
     bottleserver: str
     debug: bool
+    gendeploy: Path | None = None
+    gen_config: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Option:
     aliases: tuple[str, ...] = ()  # a letter is one on the command line only
     shown: str = ""  # the default in the help, where it does not say it itself
     many: bool = False  # may be given again to add to it; then parse returns a tuple
+    deed: bool = False  # on the command line only: it is about what to do instead of serving
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,6 +123,18 @@ CONFIGFILE = Option(
     f'YAML file with options in its section "{_SECTION}:"', ("c",),
 )  # fmt: skip
 
+GENDEPLOY = Option(
+    "gendeploy", option_values.path, None, "DIR", "deploy",
+    "(unix only) generate a pre-configured self-contained virtualenv directory which puts "
+    "devpi-server under supervisor control; also provides nginx, cron and systemd files to "
+    "help with permanent deployment", deed=True,
+)  # fmt: skip
+GEN_CONFIG = Option(
+    "gen-config", option_values.switch, "no", "", "deploy",
+    "write example files for supervisor, nginx, cron, launchd, systemd, logrotate and "
+    "Prometheus to the folder gen-config", deed=True,
+)  # fmt: skip
+
 OPTIONS = (
     Option("datadir", option_values.path, "~/.devpi/serverdata", "DIR", "main",
            "directory for everything that the server keeps", ("serverdir",)),
@@ -147,6 +163,11 @@ OPTIONS = (
     Option("bottleserver", option_values.word, "waitress", "TYPE", "deploy",
            "server to run on: waitress, granian or another that bottle knows"),
     Option("debug", option_values.switch, "no", "", "deploy", "log everything"),
+    GENDEPLOY,
+    GEN_CONFIG,
+    Option("processes", option_values.whole(1, 64), "1", "N", "deploy",
+           "of --gendeploy and --gen-config: server processes on one data directory, on "
+           "consecutive ports from --port on", deed=True),
 )  # fmt: skip
 
 # The words of root/pypi that are options too: option → field.
@@ -198,7 +219,7 @@ def read(
     :raises SystemExit: after ``--help`` and ``--version``.
     """
     faults: list[str] = []  # everything below adds to it and goes on
-    flags = list(_from_flags(sys.argv[1:] if argv is None else argv, faults))
+    flags = list(_from_flags(_words(argv), faults))
     variables = list(_from_environment(environ, faults))
     path = _choose(CONFIGFILE, (flags, variables), faults)
     file = _read_file(path, faults) if isinstance(path, Path) else _File()
@@ -207,6 +228,8 @@ def read(
         for option in OPTIONS
         if option is not CONFIGFILE
     }
+    if not (values["gendeploy"] or values["gen_config"]) and values["processes"] not in (1, None):
+        faults.append("--processes: is of use with --gendeploy and --gen-config only")
     server = values["bottleserver"]
     if servers and isinstance(server, str) and server not in servers:
         faults.append(f'no bottleserver is called "{server}"{meant(server, servers)}')
@@ -217,6 +240,39 @@ def read(
     if faults:
         raise ConfigError(faults)
     return Settings(mirrors=(MirrorSettings(_PYPI, **pypi), *others), **values)
+
+
+@dataclass(frozen=True)
+class Word:
+    """What the command line or the environment says of an option."""
+
+    option: Option
+    text: str  # a path is absolute
+
+
+def given(
+    argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ
+) -> tuple[Word, ...]:
+    """What stands on the command line and in the environment, for a server of another place.
+
+    Only for what ``read`` has found to be sound.
+    """
+    found: dict[Option, list[_Given]] = {}
+    for source in (_from_environment(environ, []), _from_flags(_words(argv), [])):
+        by_option: dict[Option, list[_Given]] = {}
+        for each in source:
+            by_option.setdefault(each.option, []).append(each)
+        found |= by_option  # a flag beats a variable
+    return tuple(
+        Word(option, str(value) if isinstance(value := each.value(), Path) else each.text.strip())
+        for option in OPTIONS
+        if option not in (GENDEPLOY, GEN_CONFIG)
+        for each in (found.get(option, []) if option.many else found.get(option, [])[-1:])
+    )
+
+
+def _words(argv: Sequence[str] | None) -> Sequence[str]:
+    return sys.argv[1:] if argv is None else argv
 
 
 def _choose(option: Option, sources: Sequence[Sequence[_Given]], faults: list[str]) -> object:
@@ -275,8 +331,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Start an index server that acts as a cache for PyPI, for pip, uv, Poetry, "
         "easy_install and other installers.",
-        epilog=f"Each option can also be given as a variable {_PREFIX}<NAME>, "
-        "and in a file that --configfile names.",
+        epilog=f"Each option that says how to serve can also be given as a variable "
+        f"{_PREFIX}<NAME>, and in a file that --configfile names.",
     )
     groups = {name: parser.add_argument_group(name, text) for name, text in GROUPS.items()}
     groups["main"].add_argument(
@@ -313,7 +369,7 @@ def _from_flags(argv: Sequence[str], faults: list[str]) -> Iterator[_Given]:
 
 
 def _from_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_Given]:
-    names = {name: option for option in OPTIONS for name in option.names}
+    names = {name: option for option in OPTIONS if not option.deed for name in option.names}
     known = {_PREFIX + name.replace("-", "_").upper(): names[name] for name in names}
     for variable in sorted(environ):
         if variable in known:
@@ -338,7 +394,7 @@ def _read_file(path: Path, faults: list[str]) -> _File:
 
 
 def _from_section(section: object, path: Path, faults: list[str]) -> Iterator[_Given]:
-    known = {name: option for option in OPTIONS for name in option.names}
+    known = {name: option for option in OPTIONS if not option.deed for name in option.names}
     del known[CONFIGFILE.name]
     if section and not isinstance(section, dict):
         faults.append(f'the section "{_SECTION}:" of {path} does not consist of "option: value"')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from devpi_server.cli import fail, logs
+from devpi_server.cli import deploy, fail, logs
 from devpi_server.errors import DevpiError
 from devpi_server.settings import Settings, read
 from devpi_server.web.serve import SERVERS, serve
@@ -23,6 +23,8 @@ def main(
     """Run the server until it is told to stop, and return the exit code."""
     try:
         settings = read(argv, servers=SERVERS)
+        if settings.gendeploy or settings.gen_config:
+            return deploy.run(settings, argv)
         logs.configure(debug=settings.debug)
         return serve(build(settings), settings, lambda url: _announce(settings.outside_url or url))
     except DevpiError as error:

@@ -1,0 +1,105 @@
+"""What a deployment is to run: the options given now, as the words of a command elsewhere.
+
+Passwords in URLs are kept apart from the rest, which is written to files that
+many may read, and shown by ``ps``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from devpi_server.errors import ConfigError
+from devpi_server.settings import CONFIGFILE, Settings, Word
+
+_OWN = ("port", "datadir", "processes")  # a deployment says these for itself
+_ANYWHERE = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The options of a deployment."""
+
+    settings: Settings
+    given: Sequence[Word]
+
+    def __post_init__(self) -> None:
+        if self.settings.port == 0:
+            raise ConfigError(["--port: a deployment needs a certain port"])
+        if self.ports[-1] > 65535:
+            raise ConfigError([f"--processes: there is no port {self.ports[-1]}"])
+
+    @property
+    def ports(self) -> range:
+        return range(self.settings.port, self.settings.port + self.settings.processes)
+
+    @property
+    def proxy(self) -> str:
+        """The address at which nginx, on this machine, reaches the server."""
+        return _ANYWHERE.get(self.settings.host, self.settings.host)
+
+    @property
+    def listeners(self) -> list[str]:
+        """``address:port`` of each process."""
+        host = f"[{self.proxy}]" if ":" in self.proxy else self.proxy
+        return [f"{host}:{port}" for port in self.ports]
+
+    @property
+    def words(self) -> list[str]:
+        """The options but for port, datadir and secrets."""
+        words = flags([word for word in self.public if word.option.name not in _OWN])
+        if self.settings.trusted_proxy is None and re.fullmatch(r"[\d.]+|.*:.*", self.proxy):
+            words.append(f"--trusted-proxy={self.proxy}")
+        return words
+
+    @property
+    def public(self) -> list[Word]:
+        """What anybody may know."""
+        return [word for word in self.given if not is_secret(word)]
+
+    @property
+    def secrets(self) -> list[Word]:
+        """What only the server may know."""
+        return [word for word in self.given if is_secret(word)]
+
+    @property
+    def has_configfile(self) -> bool:
+        return any(word.option is CONFIGFILE for word in self.given)
+
+    def says(self, name: str) -> bool:
+        """Whether the option is given."""
+        return any(word.option.name == name for word in self.given)
+
+    @property
+    def outside_url(self) -> str:
+        """Where clients are to find it; empty: where they ask."""
+        return self.settings.outside_url or ""
+
+    @property
+    def url(self) -> str:
+        """Where it is served, with a slash at the end."""
+        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(  # noqa: S104 - compared only
+            self.settings.host, self.settings.host
+        )
+        host = f"[{host}]" if ":" in host else host
+        return f"{self.outside_url or f'http://{host}:{self.settings.port}'}/"
+
+    @property
+    def server_name(self) -> str:
+        return urlsplit(self.outside_url).hostname or "devpi.localhost"
+
+
+def is_secret(word: Word) -> bool:
+    """Whether the text holds a password."""
+    return re.search(r"://[^/\s]*@", word.text) is not None
+
+
+def flags(given: Sequence[Word]) -> list[str]:
+    """The same for a command line."""
+    return [
+        f"--{word.option.name}={word.text}" if word.option.metavar else f"--{word.option.name}"
+        for word in given
+        if word.option.metavar or word.option.parse(word.text)
+    ]

@@ -1,0 +1,104 @@
+"""From the templates to texts, with words quoted as each kind of file wants them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from importlib import resources
+from string import Template
+from urllib.parse import urlsplit
+
+from devpi_server.deploy.plan import Plan
+from devpi_server.errors import Refused
+
+
+class _Marked(Template):
+    delimiter = "@@"  # a dollar is common in these files
+
+
+def template(name: str, **values: object) -> str:
+    """A template with its places filled."""
+    folder = resources.files("devpi_server.deploy") / "templates"
+    return _Marked((folder / name).read_text("utf-8")).substitute(values)
+
+
+# Words
+
+
+def for_supervisor(words: Sequence[str]) -> str:
+    """A command; ``%(…)s`` of our own must be put in afterwards."""
+    for word in words:
+        if re.search(r"\s[;#]", word):
+            raise Refused(f"supervisor would take a part of this for a comment: {word}")
+    return " ".join(shlex.quote(word).replace("%", "%%") for word in words)
+
+
+def for_systemd(words: Sequence[str]) -> str:
+    return " ".join(_systemd_word(word) for word in words)
+
+
+def _systemd_word(word: str) -> str:
+    word = word.replace("%", "%%").replace("$", "$$")
+    if re.fullmatch(r"[\w./:=,@%$+-]+", word):
+        return word
+    return '"{}"'.format(word.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+def for_cron(words: Sequence[str]) -> str:
+    return shlex.join(words).replace("%", "\\%")
+
+
+# What several files have in common
+
+
+def supervisor_program(command: str, plan: Plan, *, log: str, autostart: bool) -> str:
+    """The section of the server.
+
+    :param command: without the port.
+    """
+    if len(plan.ports) == 1:
+        port, numbers = str(plan.ports[0]), ""
+    else:
+        port = "%(process_num)d"
+        numbers = (
+            "; a process a port, on one data directory\nprocess_name = %(process_num)d\n"
+            f"numprocs = {len(plan.ports)}\nnumprocs_start = {plan.ports[0]}\n"
+        )
+        log = log.replace(".log", "-%(process_num)d.log")
+    return template(
+        "program.conf",
+        command=f"{command} --port={port}",
+        numbers=numbers,
+        log=log,
+        autostart=str(autostart).lower(),
+    )
+
+
+def nginx(plan: Plan, *, caching: bool = False) -> str:
+    """A server for nginx; what it passes on is what ``web.outside`` reads."""
+    port = plan.settings.port
+    url = plan.outside_url
+    zone = cache = ""
+    if caching:
+        zone = "\n" + template(
+            "cache-zone.conf", port=port, cache_folder="/var/cache/nginx-devpi", cache_size="10g"
+        )
+        cache = template("cache.conf", port=port)
+    return template(
+        "nginx-devpi.conf",
+        port=port,
+        proxy=plan.settings.trusted_proxy or plan.proxy,
+        servers="\n".join(f"    server {each};" for each in plan.listeners),
+        server_name=plan.server_name,
+        outside_url=_nginx_word(url) if url else "$scheme://$http_host",
+        location=_nginx_word(urlsplit(url).path + "/") if url else "/",
+        cache_zone=zone,
+        cache=cache,
+    )
+
+
+def _nginx_word(text: str) -> str:
+    if re.search(r"[\s\"';{}$\\]", text):
+        raise Refused(f"this cannot be written for nginx: {text}")
+    return text
