@@ -120,7 +120,9 @@ def _make(new: Path, root: Path, plan: Plan, say: Say) -> None:
     etc.write(new / "etc", root, plan, say)
     environment.build(new, root, ["supervisor", plan.settings.bottleserver])
     control = new / "bin" / "devpi-ctl"
-    control.write_text(ctl.SHEBANG + Path(ctl.__file__).read_text("utf-8"), encoding="utf-8")
+    # -I: no variable of a shell may change which Python modules it gets.
+    shebang = ctl.SHEBANG.replace('python" ', 'python" -I ')
+    control.write_text(shebang + Path(ctl.__file__).read_text("utf-8"), encoding="utf-8")
     control.chmod(0o755)
     for folder in (root / "data", root / "log"):
         folder.mkdir(exist_ok=True)
