@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import venv
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from devpi_server.deploy import ctl, installed, wheels
 from devpi_server.errors import StoreError
+
+
+class Builder(venv.EnvBuilder):
+    """Leads to the Python of the system also from within another environment, which may go.
+
+    Python 3.10 leads to that environment.
+    """
+
+    def ensure_directories(self, env_dir: Any) -> SimpleNamespace:
+        context = super().ensure_directories(env_dir)
+        base = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
+        in_environment = Path(context.executable).is_relative_to(sys.prefix)
+        if sys.prefix != sys.base_prefix and in_environment and base.exists():
+            context.executable = str(base)
+            context.python_dir = str(base.parent)
+        return context
 
 
 def build(folder: Path, place: Path, extra_roots: Iterable[str]) -> None:
@@ -21,7 +40,7 @@ def build(folder: Path, place: Path, extra_roots: Iterable[str]) -> None:
     :raises StoreError: it did not work out.
     """
     bundles = installed.closure(extra_roots)
-    venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
+    Builder(symlinks=True, with_pip=False).create(folder)
     store = folder / "wheels"
     store.mkdir()
     packed = {bundle.name: wheels.write(bundle, store) for bundle in bundles}

@@ -64,7 +64,7 @@ def deploy(root: Path, plan: Plan, say: Say) -> None:
     :raises Refused: something else is there, or it runs.
     :raises StoreError: it did not work out; everything is as it was.
     """
-    created = not root.exists()
+    created = not os.path.lexists(root)  # also where nobody may look
     try:
         root.mkdir(parents=True, exist_ok=True)
         with ctl.locked(root):

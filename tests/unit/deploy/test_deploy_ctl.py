@@ -13,7 +13,7 @@ import pytest
 
 from devpi_server.deploy import ctl, etc, gendeploy
 from devpi_server.deploy.plan import Plan
-from devpi_server.errors import Refused
+from devpi_server.errors import Refused, StoreError
 from devpi_server.settings import given, read
 
 MIRROR = "--mirror-url=http://upstream/simple/"
@@ -278,6 +278,13 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
 
     with pytest.raises(Refused, match="neither empty nor a deployment"):
         gendeploy.deploy(tmp_path, plan(), lambda _: None)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match="Not a directory"):
+        gendeploy.deploy(tmp_path / "file" / "t", plan(), lambda _: None)
 
 
 def test_what_fails_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import devpi_server
-from devpi_server.deploy import installed, wheels
+from devpi_server.deploy import environment, installed, wheels
 from devpi_server.deploy.wheels import Bundle
 from devpi_server.errors import Refused
 
@@ -155,3 +155,16 @@ def test_a_damaged_installation_is_told() -> None:
 
     with pytest.raises(Refused, match=r"pip is damaged, .*no_such_file\.py is missing"):
         installed.bundle_of(damaged)
+
+
+def test_an_environment_made_from_another_one_does_not_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "_base_executable", sys.executable)  # as in Python 3.10
+
+    environment.Builder(symlinks=True, with_pip=False).create(tmp_path)
+
+    links = [path.readlink() for path in (tmp_path / "bin").iterdir() if path.is_symlink()]
+    outside = [link for link in links if link.is_absolute()]
+    assert outside
+    assert sys.prefix == sys.base_prefix or not [x for x in outside if x.is_relative_to(sys.prefix)]
