@@ -1,5 +1,5 @@
 """Where tools look for the server's entry point: ``devpi_server.main:main``."""
 
-from devpi_server.cli.server import main
+from devpi_server.cli.dispatch import main
 
 __all__ = ["main"]

@@ -14,6 +14,9 @@ forms of these) only if
 It is checked on the very address that is connected to, so no answer of the DNS
 comes between the check and the connection.  Through a proxy, the proxy
 connects; there only addresses written as such can be checked.
+
+Why some ranges that are nobody's count as public: gateways stand for the whole
+internet with them, each name with an address of its own.
 """
 
 from __future__ import annotations
@@ -36,6 +39,10 @@ _PORTS = {"http": 80, "https": 443}
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _METADATA = ipaddress.ip_address("168.63.129.16")  # Azure's, in the public range
+_GATEWAYS = [
+    ipaddress.ip_network(text)
+    for text in ("192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24")
+]
 _NUMERIC = re.compile(r"[0-9a-fx.]+\Z", re.IGNORECASE)
 _OWN_FOR = 60.0  # seconds that the addresses of the configured names are believed
 _BAD_FOR = 60.0  # seconds that an address that did not answer is tried last
@@ -244,6 +251,8 @@ def _endpoints(urls: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 def _is_public(ip: IPAddress) -> bool:
+    if any(ip in network for network in _GATEWAYS):
+        return True
     if ip == _METADATA or not ip.is_global or ip.is_multicast or ip.is_reserved:
         return False
     return isinstance(ip, ipaddress.IPv4Address) or ip in _GLOBAL_UNICAST

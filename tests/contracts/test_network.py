@@ -192,6 +192,13 @@ def test_an_option_allows_networks(inside: Upstream, up: Upstream) -> None:
         client.get("http://127.0.0.3/")
 
 
+def test_what_a_gateway_makes_of_public_names_is_free() -> None:
+    """Names that it maps to ranges which are nobody's, one each."""
+    boundary = Boundary(["https://index.test/"], ())
+    for address in ("198.18.0.7", "203.0.113.80", "192.0.2.1", "198.51.100.1"):
+        boundary.expect("files.test", 443, address)
+
+
 def test_the_public_network_is_free() -> None:
     """Also by way of the IPv6 forms of public addresses, as networks without IPv4 have them."""
     boundary = Boundary(["https://index.test/"], ())

@@ -11,7 +11,7 @@ import pytest
 
 import devpi_server.main
 from devpi_server import errors
-from devpi_server.cli import EXIT_CODES, fail, logs, server
+from devpi_server.cli import EXIT_CODES, dispatch, fail, logs, server
 from devpi_server.errors import ConfigError, DevpiError, StoreError
 from devpi_server.settings import Settings
 
@@ -152,7 +152,7 @@ def test_the_exit_code_is_that_of_the_server() -> None:
 
 
 def test_tools_find_main_where_they_look() -> None:
-    assert devpi_server.main.main is server.main
+    assert devpi_server.main.main is dispatch.main
 
 
 @pytest.mark.parametrize(("debug", "level"), [(False, logging.INFO), (True, logging.DEBUG)])
