@@ -31,10 +31,11 @@ LAYERS = [
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
+REQUESTS = tuple(f"upstream/{name}.py" for name in ("bodies", "client", "connections"))
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "bottle": "web/",
-    "requests": ("upstream/client.py", "upstream/connections.py"),
-    "urllib3": ("upstream/client.py", "upstream/connections.py"),
+    "requests": REQUESTS,
+    "urllib3": REQUESTS,
     "sqlalchemy": "store/",
     "sqlite3": "store/",
 }

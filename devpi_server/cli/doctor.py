@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
 
 from devpi_server.cli import fail, logs
 from devpi_server.errors import DevpiError
@@ -18,6 +17,7 @@ from devpi_server.mirror_settings import MirrorSettings
 from devpi_server.settings import Settings, read
 from devpi_server.store.incoming import Incoming
 from devpi_server.upstream import doctor, feeds
+from devpi_server.upstream.addresses import without_userinfo
 from devpi_server.upstream.base import UpstreamClient
 from devpi_server.upstream.doctor import Finding
 from devpi_server.wiring import in_wrappers, way_out
@@ -95,7 +95,7 @@ def _reports(settings: Settings) -> Iterator[_Report]:
             found = tuple(steps)
             if url == mirror.urls[0] and found[-1].ok:
                 found += (_feed(asking, mirror),)
-            yield _Report(mirror.name, _without_userinfo(url), found)
+            yield _Report(mirror.name, without_userinfo(url), found)
 
 
 def _feed(client: UpstreamClient, mirror: MirrorSettings) -> Finding:
@@ -110,8 +110,3 @@ def _feed(client: UpstreamClient, mirror: MirrorSettings) -> Finding:
             clock=time.time,
         )
         return doctor.examine_feed(choose, required=mirror.changelog_url is not None)
-
-
-def _without_userinfo(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

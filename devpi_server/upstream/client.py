@@ -13,32 +13,34 @@ the request itself; here that happens once an origin.
 from __future__ import annotations
 
 import email.utils
-import logging
-import re
 import ssl
 import time
 import weakref
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
-from urllib3.exceptions import HTTPError as Urllib3Error
-from urllib3.exceptions import ReadTimeoutError
 
 from devpi_server import __version__
 from devpi_server.concurrency import BoundedCache, Clock
-from devpi_server.errors import Corrupt, Denied, Failed, TimedOut, Unreachable, Unsupported
+from devpi_server.errors import Corrupt, Denied, Failed, Unreachable, Unsupported
+from devpi_server.upstream.addresses import (
+    expect_web_address,
+    host_of,
+    is_standard_https,
+    joined,
+    origin_of,
+    without_userinfo,
+)
 from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream
+from devpi_server.upstream.bodies import Body, length_of, let_go, translated, whole
 from devpi_server.upstream.connections import Adapter, Certificates
 from devpi_server.upstream.network import Boundary, Dialler, endpoint
-
-log = logging.getLogger(__name__)
 
 # PEP 691: JSON first, HTML where that is all there is.
 ACCEPT_PAGE = (
@@ -47,8 +49,6 @@ ACCEPT_PAGE = (
 )
 LARGEST_PAGE = 64 * 1024 * 1024  # bytes, decoded; the largest real page has 11 MB
 LARGEST_ANSWER = 32 * 1024 * 1024  # bytes, decoded; 50,000 rows of a changelog have 15 MB
-_CHUNK = 256 * 1024
-_SIPS = 4  # reads at most of a body that nobody wants, to keep its connection
 _HOPS = 8
 _REDIRECTS = {301, 302, 303, 307, 308}
 _NO_QUESTIONS = {303, 404, 405, 410, 501}  # what a server says that takes no POST there
@@ -60,7 +60,6 @@ _ORIGINS = 500  # whose settings are remembered
 _FILE_GAP = 3  # wait for an answer, or the next bytes, of a file
 _PAGE_IN_ALL = 6  # a page that trickles in
 _ANSWER_IN_ALL = 12
-_LONGEST_REASON = 100
 # Asked for the credentials of every machine that a netrc file does not name.
 _NO_MACHINE = "https://no-such-machine.invalid/"
 
@@ -107,7 +106,7 @@ class RequestsClient:
     ) -> None:
         self._timeout = timeout
         self._clock = clock
-        self._credentials = {_origin_of(url): get_auth_from_url(url) for url in urls}
+        self._credentials = {origin_of(url): get_auth_from_url(url) for url in urls}
         self._session = requests.Session()
         self._user_agent = f"devpi-server/{__version__} {requests.utils.default_user_agent()}"
         bundle = self._session.merge_environment_settings("", {}, None, None, None)["verify"]
@@ -139,7 +138,7 @@ class RequestsClient:
         with self._stream(url, etag, self._timeout, page=True) as answer:
             if isinstance(answer, NotModified | Absent):
                 return answer
-            document = _whole(answer, LARGEST_PAGE, deadline)
+            document = whole(answer, LARGEST_PAGE, deadline)
             return Fresh(answer.url, document, answer.content_type, answer.etag, answer.serial)
 
     def stream(
@@ -159,10 +158,10 @@ class RequestsClient:
         response = self._follow("GET", url, headers, gap)
         try:
             if response.status_code == 200:
-                yield _Body(response)
+                yield Body(response)
                 return
         finally:
-            _let_go(response)
+            let_go(response)
         if response.status_code == 304 and etag:
             yield NotModified()
         elif response.status_code in (404, 410):
@@ -172,13 +171,13 @@ class RequestsClient:
 
     def size(self, url: str) -> int | Absent | None:
         response = self._follow("HEAD", url, {"Accept-Encoding": "identity"}, self._timeout)
-        _let_go(response)
+        let_go(response)
         if response.status_code in (404, 410):
             return Absent()
         self._expect_ok(response)
         if response.headers.get("Content-Encoding", "identity") != "identity":
             return None
-        return _length(response)
+        return length_of(response)
 
     def part(self, url: str, start: int, stop: int) -> bytes:
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-{stop - 1}"}
@@ -188,14 +187,14 @@ class RequestsClient:
             if response.status_code != 206 or not said.startswith(f"bytes {start}-{stop - 1}/"):
                 if response.status_code != 206:
                     self._expect_ok(response)
-                raise Unsupported(f"{_host(url)} does not send parts of files")
+                raise Unsupported(f"{host_of(url)} does not send parts of files")
             part = bytearray()
-            for chunk in _Body(response).chunks():
+            for chunk in Body(response).chunks():
                 part += chunk
                 if len(part) > stop - start:
                     break
         if len(part) != stop - start:
-            raise Corrupt(f"{_host(url)} sends another part of a file than it says")
+            raise Corrupt(f"{host_of(url)} sends another part of a file than it says")
         return bytes(part)
 
     def post(self, url: str, body: bytes, content_type: str) -> bytes:
@@ -208,12 +207,12 @@ class RequestsClient:
         response = self._follow("POST", url, headers, self._timeout * _FILE_GAP, body)
         try:
             if response.status_code == 200:
-                return _whole(_Body(response), LARGEST_ANSWER, deadline)
+                return whole(Body(response), LARGEST_ANSWER, deadline)
         finally:
-            _let_go(response)
+            let_go(response)
         if response.status_code in _NO_QUESTIONS:
             raise Unsupported(
-                f"{_host(url)} answers a question with {response.status_code}",
+                f"{host_of(url)} answers a question with {response.status_code}",
                 status=response.status_code,
             )
         self._expect_ok(response)
@@ -229,13 +228,13 @@ class RequestsClient:
 
         :raises Corrupt: it is no address of the web.
         """
-        _expect_web_address(url)
-        proxy = select_proxy(_without_userinfo(url), self._origin(url).proxies)
+        expect_web_address(url)
+        proxy = select_proxy(without_userinfo(url), self._origin(url).proxies)
         return Route(proxy, self._certificates.context(endpoint(url)[0]), self._dialler)
 
     def _expect_ok(self, response: requests.Response) -> None:
         """Raise what a status other than 200 means."""
-        status, host = response.status_code, _host(response.url)
+        status, host = response.status_code, host_of(response.url)
         if status == 200:
             return
         retry_after = self._retry_after(response)
@@ -260,16 +259,16 @@ class RequestsClient:
             seconds = int(when - self._clock())
         seconds = max(1, min(_LONGEST_PAUSE, seconds))
         # 429 is about us, 503 about what was asked for.
-        what = _origin_of(response.url) if response.status_code == 429 else response.url
+        what = origin_of(response.url) if response.status_code == 429 else response.url
         self._pauses.put(what, self._clock() + seconds, 1)
         return seconds
 
     def _check_pause(self, url: str) -> None:
-        for what in (_origin_of(url), _without_userinfo(url)):
+        for what in (origin_of(url), without_userinfo(url)):
             until = self._pauses.get(what)
             if until is not None and 0 < (left := until - self._clock()) <= _LONGEST_PAUSE:
                 raise Denied(
-                    f"{_host(url)} asked to be left alone for {left:.0f} s",
+                    f"{host_of(url)} asked to be left alone for {left:.0f} s",
                     retry_after=int(left) + 1,
                 )
 
@@ -286,7 +285,7 @@ class RequestsClient:
         A POST stays one: it is a question, and what it asks is no secret.
         """
         for _ in range(_HOPS):
-            _expect_web_address(url)
+            expect_web_address(url)
             self._check_pause(url)
             response = self._send(method, url, headers, gap, body)
             location = response.headers.get("Location")
@@ -294,12 +293,12 @@ class RequestsClient:
                 return response
             if body is not None and response.status_code in _NO_QUESTIONS:
                 return response
-            _let_go(response)
-            target = _joined(url, location.strip())
+            let_go(response)
+            target = joined(url, location.strip())
             if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
-                raise Corrupt(f"{_host(url)} redirects from https to plain http")
+                raise Corrupt(f"{host_of(url)} redirects from https to plain http")
             url = target
-        raise Corrupt(f"{_host(url)} redirects in circles")
+        raise Corrupt(f"{host_of(url)} redirects in circles")
 
     def _send(
         self, method: str, url: str, headers: dict[str, str], gap: float, body: bytes | None
@@ -313,7 +312,7 @@ class RequestsClient:
             headers["Authorization"] = origin.authorization
         with translated(url):
             prepared = requests.Request(
-                method, _without_userinfo(url), headers=headers, data=body
+                method, without_userinfo(url), headers=headers, data=body
             ).prepare()
         for last in (False, True):
             try:
@@ -332,10 +331,10 @@ class RequestsClient:
         raise AssertionError  # the loop has returned or raised
 
     def _origin(self, url: str) -> _Origin:
-        key = _origin_of(url)
+        key = origin_of(url)
         origin = self._origins.get(key)
         if origin is None:
-            plain = _without_userinfo(url)
+            plain = without_userinfo(url)
             found = self._session.merge_environment_settings(plain, {}, None, None, None)
             proxies = dict(found["proxies"])
             proxied = select_proxy(plain, proxies) is not None
@@ -349,7 +348,7 @@ class RequestsClient:
         A netrc file speaks of machines.  Its credentials go to the configured
         origins, and to the standard port of https of the machines that it names.
         """
-        own = self._credentials.get(_origin_of(url))
+        own = self._credentials.get(origin_of(url))
         if own is not None and any(own):
             auth = own
         else:
@@ -357,188 +356,9 @@ class RequestsClient:
             if found and own is None:
                 # Its "default" is not for whatever a link leads to.
                 named = found != get_netrc_auth(_NO_MACHINE)
-                found = found if named and _is_standard_https(url) else None
+                found = found if named and is_standard_https(url) else None
             if not found:
                 return None
             auth = found
         probe = requests.Request("GET", url, auth=HTTPBasicAuth(*auth)).prepare()
         return probe.headers["Authorization"]
-
-
-@dataclass(slots=True)
-class _Body:
-    """A ``Stream`` over a response."""
-
-    _response: requests.Response
-    url: str = field(init=False)
-    length: int | None = field(init=False)
-    content_type: str = field(init=False)
-    etag: str | None = field(init=False)
-    serial: int | None = field(init=False)
-    encoded: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        headers = self._response.headers
-        self.url = self._response.url
-        self.length = _length(self._response)
-        self.content_type = headers.get("Content-Type", "")
-        self.etag = headers.get("ETag")
-        serial = headers.get("X-PyPI-Last-Serial", "")
-        self.serial = int(serial) if re.fullmatch("[0-9]{1,18}", serial) else None
-        encoding = headers.get("Content-Encoding", "").strip().lower()
-        self.encoded = encoding not in ("", "identity")
-
-    def chunks(self) -> Iterator[bytes]:
-        raw = self._response.raw
-        received = 0
-        with translated(self.url):
-            while chunk := raw.read1(_CHUNK, decode_content=False):
-                received += len(chunk)
-                yield chunk
-        if self.length is not None and received != self.length:
-            raise Unreachable(
-                f"{_host(self.url)} broke off after {received} of {self.length} bytes"
-            )
-
-    def decoded(self, limit: int) -> Iterator[bytes]:
-        encoding = self._response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding in ("", "identity"):
-            pieces = self.chunks()
-        elif encoding in ("gzip", "x-gzip"):
-            pieces = _gunzip(self.chunks(), self.url)
-        else:
-            raise Corrupt(f"{_host(self.url)} answers in the encoding {encoding[:40]!r}")
-        total = 0
-        for piece in pieces:
-            total += len(piece)
-            if total > limit:
-                raise Corrupt(f"{_host(self.url)} sends more than {limit >> 20} MB at once")
-            yield piece
-
-
-def _whole(answer: Stream, limit: int, deadline: float) -> bytes:
-    """The body in memory.
-
-    :raises Corrupt: it is longer than the limit in bytes.
-    :raises TimedOut: it takes longer than until the deadline.
-    """
-    document = bytearray()
-    for chunk in answer.decoded(limit):
-        document += chunk
-        if time.monotonic() > deadline:
-            raise TimedOut(f"{_host(answer.url)} sends its answer too slowly")
-    return bytes(document)
-
-
-def _gunzip(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """Decode gzip in pieces of bounded size, however strongly it is compressed."""
-    decoder = zlib.decompressobj(31)
-    try:
-        for chunk in chunks:
-            data = chunk
-            while data:
-                yield decoder.decompress(data, _CHUNK)
-                data = decoder.unconsumed_tail
-        yield decoder.flush()
-    except zlib.error as error:
-        raise Corrupt(f"{_host(url)} sends broken gzip") from error
-    if not decoder.eof:
-        raise Corrupt(f"{_host(url)} sends gzip that breaks off")
-    if decoder.unused_data:
-        raise Corrupt(f"{_host(url)} sends gzip with something behind it")
-
-
-@contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Turn the HTTP library's errors into ours, once, at this border.
-
-    :raises TimedOut: no answer in time.
-    :raises Unreachable: anything else that went wrong with the connection.
-    """
-    try:
-        yield
-    except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
-        raise TimedOut(f"{_host(url)} did not answer in time") from error
-    except (requests.RequestException, Urllib3Error, OSError, ValueError) as error:
-        # ValueError: urllib3's own, for a Content-Length or a chunk size that is no number.
-        log.debug("request of %s failed: %s", _host(url), error)
-        raise Unreachable(f"{_host(url)} cannot be reached: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """One short phrase for what the HTTP library wraps in many layers."""
-    seen: BaseException | None = error
-    inner = error
-    while seen is not None:
-        inner = seen
-        args = [arg for arg in seen.args if isinstance(arg, BaseException)]
-        reason = getattr(seen, "reason", None)
-        if not isinstance(reason, BaseException):
-            reason = args[0] if args else seen.__cause__
-        seen = reason
-    text = getattr(inner, "strerror", None)
-    if not text and type(inner) is OSError:  # the standard library's, of a proxy
-        text = ascii(str(inner))[1:-1][:_LONGEST_REASON]
-    return str(text or type(inner).__name__)
-
-
-def _let_go(response: requests.Response) -> None:
-    """Close the response; its connection is kept for the next request if little is unread."""
-    length = _length(response)
-    # A 200 that is left unread is a file that nobody wants.
-    small = response.status_code != 200 and (length is None or length <= _CHUNK)
-    if small or response.request.method == "HEAD":
-        with suppress(Urllib3Error, OSError):
-            for _ in range(_SIPS):
-                if not response.raw.read1(_CHUNK, decode_content=False):
-                    break
-    response.close()
-
-
-def _length(response: requests.Response) -> int | None:
-    text = response.headers.get("Content-Length", "")
-    if "Transfer-Encoding" in response.headers or not (text.isascii() and text.isdigit()):
-        return None
-    return int(text[:15])
-
-
-def _joined(base: str, location: str) -> str:
-    try:
-        return urljoin(base, location)
-    except ValueError as error:
-        raise Corrupt("upstream names an address that is none") from error
-
-
-def _expect_web_address(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        port_is_fine = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise Corrupt("upstream names an address that is none") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
-        raise Corrupt("upstream names an address that is not http or https")
-
-
-def _origin_of(url: str) -> str:
-    """Scheme, host and port, in one spelling."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{parts.hostname}:{port}"
-
-
-def _is_standard_https(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "https" and parts.port in (None, 443)
-
-
-def _without_userinfo(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _host(url: str) -> str:
-    """The host, as messages name it: without credentials and path."""
-    try:
-        return urlsplit(url).netloc.rpartition("@")[2] or "upstream"
-    except ValueError:
-        return "upstream"

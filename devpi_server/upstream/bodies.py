@@ -1,0 +1,163 @@
+"""Bodies of answers, however long they say they are; and the HTTP library's errors as ours."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import requests
+from urllib3.exceptions import HTTPError as Urllib3Error
+from urllib3.exceptions import ReadTimeoutError
+
+from devpi_server.errors import Corrupt, TimedOut, Unreachable
+from devpi_server.upstream.addresses import host_of
+from devpi_server.upstream.base import Stream
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 256 * 1024
+_LONGEST_REASON = 100
+_SIPS = 4  # reads at most of a body that nobody wants, to keep its connection
+
+
+@dataclass(slots=True)
+class Body:
+    """A ``Stream`` over a response."""
+
+    _response: requests.Response
+    url: str = field(init=False)
+    length: int | None = field(init=False)
+    content_type: str = field(init=False)
+    etag: str | None = field(init=False)
+    serial: int | None = field(init=False)
+    encoded: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        headers = self._response.headers
+        self.url = self._response.url
+        self.length = length_of(self._response)
+        self.content_type = headers.get("Content-Type", "")
+        self.etag = headers.get("ETag")
+        serial = headers.get("X-PyPI-Last-Serial", "")
+        self.serial = int(serial) if re.fullmatch("[0-9]{1,18}", serial) else None
+        encoding = headers.get("Content-Encoding", "").strip().lower()
+        self.encoded = encoding not in ("", "identity")
+
+    def chunks(self) -> Iterator[bytes]:
+        raw = self._response.raw
+        received = 0
+        with translated(self.url):
+            while chunk := raw.read1(_CHUNK, decode_content=False):
+                received += len(chunk)
+                yield chunk
+        if self.length is not None and received != self.length:
+            raise Unreachable(
+                f"{host_of(self.url)} broke off after {received} of {self.length} bytes"
+            )
+
+    def decoded(self, limit: int) -> Iterator[bytes]:
+        encoding = self._response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding in ("", "identity"):
+            pieces = self.chunks()
+        elif encoding in ("gzip", "x-gzip"):
+            pieces = _gunzip(self.chunks(), self.url)
+        else:
+            raise Corrupt(f"{host_of(self.url)} answers in the encoding {encoding[:40]!r}")
+        total = 0
+        for piece in pieces:
+            total += len(piece)
+            if total > limit:
+                raise Corrupt(f"{host_of(self.url)} sends more than {limit >> 20} MB at once")
+            yield piece
+
+
+def whole(answer: Stream, limit: int, deadline: float) -> bytes:
+    """The body in memory.
+
+    :raises Corrupt: it is longer than the limit in bytes.
+    :raises TimedOut: it takes longer than until the deadline.
+    """
+    document = bytearray()
+    for chunk in answer.decoded(limit):
+        document += chunk
+        if time.monotonic() > deadline:
+            raise TimedOut(f"{host_of(answer.url)} sends its answer too slowly")
+    return bytes(document)
+
+
+def _gunzip(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
+    """Decode gzip in pieces of bounded size, however strongly it is compressed."""
+    decoder = zlib.decompressobj(31)
+    try:
+        for chunk in chunks:
+            data = chunk
+            while data:
+                yield decoder.decompress(data, _CHUNK)
+                data = decoder.unconsumed_tail
+        yield decoder.flush()
+    except zlib.error as error:
+        raise Corrupt(f"{host_of(url)} sends broken gzip") from error
+    if not decoder.eof:
+        raise Corrupt(f"{host_of(url)} sends gzip that breaks off")
+    if decoder.unused_data:
+        raise Corrupt(f"{host_of(url)} sends gzip with something behind it")
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn the HTTP library's errors into ours, once, at this border.
+
+    :raises TimedOut: no answer in time.
+    :raises Unreachable: anything else that went wrong with the connection.
+    """
+    try:
+        yield
+    except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
+        raise TimedOut(f"{host_of(url)} did not answer in time") from error
+    except (requests.RequestException, Urllib3Error, OSError, ValueError) as error:
+        # ValueError: urllib3's own, for a Content-Length or a chunk size that is no number.
+        log.debug("request of %s failed: %s", host_of(url), error)
+        raise Unreachable(f"{host_of(url)} cannot be reached: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """One short phrase for what the HTTP library wraps in many layers."""
+    seen: BaseException | None = error
+    inner = error
+    while seen is not None:
+        inner = seen
+        args = [arg for arg in seen.args if isinstance(arg, BaseException)]
+        reason = getattr(seen, "reason", None)
+        if not isinstance(reason, BaseException):
+            reason = args[0] if args else seen.__cause__
+        seen = reason
+    text = getattr(inner, "strerror", None)
+    if not text and type(inner) is OSError:  # the standard library's, of a proxy
+        text = ascii(str(inner))[1:-1][:_LONGEST_REASON]
+    return str(text or type(inner).__name__)
+
+
+def let_go(response: requests.Response) -> None:
+    """Close the response; its connection is kept for the next request if little is unread."""
+    length = length_of(response)
+    # A 200 that is left unread is a file that nobody wants.
+    small = response.status_code != 200 and (length is None or length <= _CHUNK)
+    if small or response.request.method == "HEAD":
+        with suppress(Urllib3Error, OSError):
+            for _ in range(_SIPS):
+                if not response.raw.read1(_CHUNK, decode_content=False):
+                    break
+    response.close()
+
+
+def length_of(response: requests.Response) -> int | None:
+    """The body's bytes on the wire; None: not told."""
+    text = response.headers.get("Content-Length", "")
+    if "Transfer-Encoding" in response.headers or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text[:15])
