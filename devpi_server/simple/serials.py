@@ -14,9 +14,8 @@ import orjson
 from devpi_server import names
 from devpi_server.errors import Corrupt, InvalidName, Unsupported
 from devpi_server.names import NormalizedName
-from devpi_server.simple import listing, sniff
+from devpi_server.simple import fields, listing, sniff
 
-_LARGEST = 2**63 - 1
 # Warehouse's meta comes first; where it comes later, it goes without saying.
 _META = re.compile(rb'"meta"\s*:\s*(\{[^{}]*\})')
 _ENOUGH = 100  # projects without a serial, and none with one, make a list without serials
@@ -48,7 +47,7 @@ class Serials:
             raise Unsupported("upstream's list of projects is HTML, without serials")
         meta = _META.search(block)
         if meta is not None:
-            self.overall = serial_of(_loaded(meta[1]).get("_last-serial"))
+            self.overall = fields.whole(_loaded(meta[1]).get("_last-serial"))
         scanner = _Scanner()
         rest = b""
         while block:
@@ -72,7 +71,7 @@ class _Scanner(listing.JsonScanner):
 
     def element(self, text: bytes, found: list[str]) -> None:
         data = _loaded(text)
-        name, serial = data.get("name"), serial_of(data.get("_last-serial"))
+        name, serial = data.get("name"), fields.whole(data.get("_last-serial"))
         if not isinstance(name, str):
             return
         if serial is None:
@@ -88,13 +87,6 @@ class _Scanner(listing.JsonScanner):
         """The pairs that were found since the last call."""
         pairs, self._pairs = self._pairs, []
         return pairs
-
-
-def serial_of(value: object) -> int | None:
-    """The value, if it can be a serial."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
-        return value
-    return None
 
 
 def _loaded(text: bytes) -> dict[str, object]:

@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+# Where nothing that is held can stand in, a client waits longer; still below pip's 15 s.
+PATIENT = 2.5  # times the timeout
+
 
 @dataclass(frozen=True, slots=True)
 class Fresh:

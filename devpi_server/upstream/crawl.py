@@ -11,7 +11,6 @@ same time, and what comes too late is left out until the next time.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -25,8 +24,7 @@ from devpi_server.records import Link
 from devpi_server.simple import legacy, parse, render, sniff
 from devpi_server.simple.fields import QUARANTINED
 from devpi_server.upstream.base import Absent, Fresh, NotModified, UpstreamClient
-from devpi_server.upstream.flat import JSON
-from devpi_server.upstream.wrapped import Wrapped, split
+from devpi_server.upstream.wrapped import Wrapped, fresh, split
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +69,7 @@ class Crawling(Wrapped):
         if not eggs and not sites:
             return answer
         document = render.document(legacy.merged(page, eggs, self._crawl(sites, project)))
-        tag = f'"{hashlib.sha256(document).hexdigest()}"'
-        return Fresh(answer.url, document, JSON, tag, page.serial)
+        return fresh(answer.url, document, page.serial)
 
     def _crawl(self, sites: Sequence[str], project: NormalizedName) -> list[Link]:
         """What the sites link to, in their order."""

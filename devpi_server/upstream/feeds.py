@@ -11,7 +11,7 @@ from devpi_server import names
 from devpi_server.concurrency import Clock
 from devpi_server.errors import Corrupt, Denied, FeedWentBack, InvalidName, Unsupported
 from devpi_server.names import NormalizedName
-from devpi_server.simple.serials import serial_of
+from devpi_server.simple import fields
 from devpi_server.store.incoming import Incoming
 from devpi_server.upstream import xmlrpc
 from devpi_server.upstream.base import UpstreamClient
@@ -103,7 +103,7 @@ class XmlRpcFeed:
         if not isinstance(row, list) or len(row) < _COLUMNS:
             raise Corrupt(f"{self._host} answers with a changelog of other columns")
         name, version, _, action, last = row[:_COLUMNS]
-        serial = serial_of(last)
+        serial = fields.whole(last)
         if serial is None or not isinstance(name, str):
             raise Corrupt(f"{self._host} answers with a changelog of other columns")
         if serial <= after:  # it was not asked for
@@ -129,7 +129,7 @@ class XmlRpcFeed:
         self._empty += 1
 
     def _last_serial(self) -> int:
-        serial = serial_of(self._call("changelog_last_serial"))
+        serial = fields.whole(self._call("changelog_last_serial"))
         if serial is None:
             raise Corrupt(f"{self._host} answers with a serial that is no number")
         return serial

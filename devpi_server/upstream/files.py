@@ -24,13 +24,12 @@ from devpi_server.store.blobs import Blob, IncomingBlob
 from devpi_server.store.heldfiles import HeldFile
 from devpi_server.store.locks import Lock, Locks
 from devpi_server.upstream.arriving import HELD_BACK, Arriving
-from devpi_server.upstream.base import Absent, NotModified, Stream, UpstreamClient
+from devpi_server.upstream.base import PATIENT, Absent, NotModified, Stream, UpstreamClient
 from devpi_server.upstream.shelf import Shelf
 from devpi_server.upstream.wheels import WheelMetadata
 
 log = logging.getLogger(__name__)
 
-PATIENT = 2.5  # times the timeout: how long a client waits for upstream's status
 _LOOK_EVERY = 0.02  # seconds between two looks at another process's download
 _OPENERS, _DOWNLOADS = 32, 64  # threads
 

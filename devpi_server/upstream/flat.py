@@ -8,7 +8,6 @@ project makes no other project's page stale.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ from devpi_server.errors import Corrupt, Denied
 from devpi_server.records import Link
 from devpi_server.simple import flat, parse, render
 from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream, UpstreamClient
-from devpi_server.upstream.wrapped import Wrapped, split
+from devpi_server.upstream.wrapped import Wrapped, fresh, split
 
-JSON = "application/vnd.pypi.simple.v1+json"
 _CURRENT_FOR = 30.0  # seconds, as pages of many projects are asked for at the same time
 _PATIENCE = 60.0  # seconds; the client has deadlines of its own
 _FILES = (".html", ".htm", ".xml", ".txt")
@@ -60,9 +58,8 @@ class Flat(Wrapped):
         page = flat.page(self._current(base).links(), project)
         if not page.links:
             return Absent()
-        document = render.document(page)
-        tag = _tag(document)
-        return NotModified() if etag == tag else Fresh(base, document, JSON, tag)
+        answer = fresh(base, render.document(page))
+        return NotModified() if etag == answer.etag else answer
 
     @contextmanager
     def stream(
@@ -73,9 +70,8 @@ class Flat(Wrapped):
                 yield answer
             return
         names = flat.projects(self._current(url).links())
-        document = b"".join(render.listing_json(names))
-        tag = _tag(document)
-        yield NotModified() if etag == tag else _Whole(Fresh(url, document, JSON, tag))
+        listing = fresh(url, b"".join(render.listing_json(names)))
+        yield NotModified() if etag == listing.etag else _Whole(listing)
 
     def _current(self, base: str) -> _Held:
         held = self._held.get(base)
@@ -154,7 +150,3 @@ def _address(base: str) -> str:
     """Without the slash that every index has at its end, if it is the address of a file."""
     address = base.rstrip("/")
     return address if address.lower().endswith(_FILES) else base
-
-
-def _tag(document: bytes) -> str:
-    return f'"{hashlib.sha256(document).hexdigest()}"'

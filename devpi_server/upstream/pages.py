@@ -25,6 +25,7 @@ from devpi_server.store.heldfiles import Fact, Facts
 from devpi_server.store.locks import Locks
 from devpi_server.store.pagefiles import HeldPage, PageFiles
 from devpi_server.store.vanished import Vanished, without
+from devpi_server.upstream.base import PATIENT
 from devpi_server.upstream.refresh import Landed, Refresher
 from devpi_server.upstream.trust import Trust
 
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 
 ABSENT_FOR = 60.0  # seconds that upstream's 404 is remembered
 _ABSENT_REMEMBERED = 20_000  # names, so that guessing names fills no memory
-# With nothing to fall back on, a client rather waits longer; still below pip's 15 s.
-PATIENT = 2.5  # times the timeout
 # After a failure, stale pages are served without waiting for this long.
 _SICK_FOR = 10.0  # seconds
 # Parsed pages are needed again at once, to render them and to find the links of files.

@@ -18,6 +18,7 @@ from devpi_server.errors import Corrupt, NoSuchProject, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link, Origin, Page
 from devpi_server.simple import parse
+from devpi_server.simple.fields import QUARANTINED
 from devpi_server.store.marks import Mark
 from devpi_server.store.pagefiles import HeldPage, PageFiles, PageHead
 from devpi_server.store.vanished import WHOLE, Gone, Vanished, without
@@ -226,7 +227,7 @@ class Refresher:
         before = self._vanished.read(project)
         links = without((*self._held_links(project), *before.links), page.links)
         refused = dict(before.refused)
-        if page.status is not None and page.status.status == "quarantined":
+        if page.status is not None and page.status.status == QUARANTINED:
             refused[WHOLE] = page.status.reason or "upstream has quarantined the project"
         elif page.links:
             refused.pop(WHOLE, None)

@@ -28,9 +28,8 @@ from devpi_server.records import Origin
 from devpi_server.simple import listing, render
 from devpi_server.simple.negotiate import Encoding
 from devpi_server.store.incoming import Incoming, translated
-from devpi_server.upstream.base import Absent, NotModified, UpstreamClient
+from devpi_server.upstream.base import PATIENT, Absent, NotModified, UpstreamClient
 from devpi_server.upstream.origins import Origins
-from devpi_server.upstream.pages import PATIENT
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,12 @@ freshness and its fail-over need not know (``flat``, ``crawl``).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from devpi_server.names import NormalizedName
+from devpi_server.simple.negotiate import Form
 from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream, UpstreamClient
 
 
@@ -53,6 +55,12 @@ class Unlisted(Wrapped):
             return
         with self._client.stream(url, etag=etag) as answer:
             yield answer
+
+
+def fresh(url: str, document: bytes, serial: int | None = None) -> Fresh:
+    """A document that was made here, in JSON, with a tag that tells it from others."""
+    tag = f'"{hashlib.sha256(document).hexdigest()}"'
+    return Fresh(url, document, Form.JSON.content_type, tag, serial)
 
 
 def split(url: str) -> tuple[str, NormalizedName]:
