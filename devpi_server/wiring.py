@@ -246,7 +246,6 @@ class _MirrorWiring:
             clock=self._clock,
             expiry=self._mirror.cache_expiry,
             timeout=self._settings.request_timeout,
-            offline=self._settings.offline_mode,
         )
         return Mirror(self._pages, files, root, self._vanished)
 
@@ -292,7 +291,6 @@ class _MirrorWiring:
             clock=self._clock,
             expiry=self._mirror.cache_expiry,
         )
-
         yield Harvest(
             name=self.name,
             mirror=self._source,

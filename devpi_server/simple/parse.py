@@ -11,9 +11,6 @@ from devpi_server.errors import Corrupt
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link, Page
 from devpi_server.simple import bucket, parse_html, parse_json, sniff
-from devpi_server.simple.fields import MAX_LINKS
-
-__all__ = ["MAX_BYTES", "MAX_LINKS", "flat", "page"]
 
 MAX_BYTES = 160 * 1024 * 1024
 

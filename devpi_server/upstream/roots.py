@@ -63,7 +63,6 @@ class RootCache:
         clock: Clock,
         expiry: float,
         timeout: float,
-        offline: bool,
     ) -> None:
         self._client = client
         self._origins = origins
@@ -72,21 +71,18 @@ class RootCache:
         self._clock = clock
         self._expiry = expiry
         self._timeout = timeout
-        self._offline = offline
         self._flights: SingleFlight[Root] = SingleFlight(Crew("root", 1))
 
     def find(self) -> tuple[Root, Origin]:
         """The list, as current as it is; one that has expired is refreshed in the background.
 
-        :raises NoSuchProject: upstream has no such list, or it is not held and may not be asked.
+        :raises NoSuchProject: upstream has no such list.
         :raises UpstreamError: nothing is held, and upstream cannot tell in time.
         """
         root = self._held()
         if root is None or self._flights.was_awaited("root"):
-            if self._offline:
-                raise NoSuchProject("the list of all projects is not in the cache")
             return self._flights.do("root", self._refresh, self._timeout * PATIENT), Origin.MISS
-        if self._offline or 0 <= self._clock() - root.checked < self._expiry:
+        if 0 <= self._clock() - root.checked < self._expiry:
             return root, Origin.HIT
         self._flights.join("root", self._refresh)
         return root, Origin.STALE

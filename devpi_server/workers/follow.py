@@ -57,7 +57,6 @@ class Follow:
     ) -> None:
         self.name = f"follow {mirror}"
         self.every = every
-        self._mirror = mirror
         self._base = base
         self._choose = choose
         self._file = feed
