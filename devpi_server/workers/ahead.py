@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from devpi_server.concurrency import Clock
-from devpi_server.store.locks import Lock, Locks
+from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
 from devpi_server.upstream.pages import PageCache
 from devpi_server.upstream.trust import Trust
-from devpi_server.workers.interest import hours
+from devpi_server.workers.interest import in_use
+from devpi_server.workers.leader import Leader
 
-_IN_USE = 1  # hours: asked for in this hour or the last
 _AT_ONCE = 100  # refreshes a tick
 
 
@@ -35,22 +35,18 @@ class Ahead:
         self._pages = pages
         self._interest = interest
         self._trust = trust
-        self._locks = locks
+        self._leader = Leader(locks, self.name)
         self._clock = clock
         self._expiry = expiry
-        self._leading: Lock | None = None
 
     def tick(self) -> None:
-        if self._leading is None:
-            self._leading = self._locks.try_hold(self.name)
-        if self._leading is None or self._expiry <= self.every:
+        if not self._leader.is_this_process() or self._expiry <= self.every:
             return
         now = self._clock()
         begun = 0
-        for project in self._interest.projects():
-            asked = self._interest.get(project)
+        for project in in_use(self._interest, self._clock):
             held = self._pages.held(project)
-            if asked is None or held is None or hours(now) - asked.value > _IN_USE:
+            if held is None:
                 continue
             # What does not reach the next tick without expiring.
             if now - held.checked + self.every >= self._expiry and not self._trust.covers(held):

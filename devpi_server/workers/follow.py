@@ -15,13 +15,14 @@ from devpi_server.concurrency import Clock
 from devpi_server.errors import FeedWentBack, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.store.feedstate import FeedFile, FeedState
-from devpi_server.store.locks import Lock, Locks
+from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
 from devpi_server.store.vanished import WHOLE, Vanished
 from devpi_server.upstream.changes import Change, ChangeFeed, clearance_of, quarantine_of
 from devpi_server.upstream.listings import SPARINGLY
 from devpi_server.upstream.pages import PageCache
 from devpi_server.workers.interest import HOT_FOR, hours
+from devpi_server.workers.leader import Leader
 
 log = logging.getLogger(__name__)
 
@@ -64,18 +65,15 @@ class Follow:
         self._interest = interest
         self._pages = pages
         self._vanished = vanished
-        self._locks = locks
+        self._leader = Leader(locks, self.name)
         self._clock = clock
-        self._leading: Lock | None = None
         self._feed: ChangeFeed | None = None
         self._not_before = 0.0
         self._failures = 0
         self._pruned_at = 0.0
 
     def tick(self) -> None:
-        if self._leading is None:
-            self._leading = self._locks.try_hold(self.name)
-        if self._leading is None or self._clock() < self._not_before:
+        if not self._leader.is_this_process() or self._clock() < self._not_before:
             return
         try:
             self._poll()

@@ -17,15 +17,15 @@ from devpi_server.errors import DevpiError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link, Page
 from devpi_server.sources.mirror import Mirror
-from devpi_server.store.locks import Lock, Locks
+from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
 from devpi_server.upstream.files import Wanted
 from devpi_server.upstream.wheels import lacks_metadata
-from devpi_server.workers.interest import hours
+from devpi_server.workers.interest import in_use
+from devpi_server.workers.leader import Leader
 
 log = logging.getLogger(__name__)
 
-_IN_USE = 1  # hours
 _AT_ONCE = 10  # wheels a tick
 _OF_ONE = 4  # wheels of one release: more differ in their platform only
 _TRIED = 20_000  # wheels that are not tried again
@@ -34,7 +34,7 @@ _ENOUGH = 3  # failures in a row that say so
 
 
 class Harvest:
-    """A worker."""
+    """A worker: looks at what is in use, and rests where upstream does not send parts."""
 
     def __init__(
         self, *, name: str, mirror: Mirror, interest: Marks, locks: Locks, clock: Clock
@@ -43,22 +43,16 @@ class Harvest:
         self.every = 60.0
         self._mirror = mirror
         self._interest = interest
-        self._locks = locks
+        self._leader = Leader(locks, self.name)
         self._clock = clock
-        self._leading: Lock | None = None
         self._tried: BoundedCache[str, bool] = BoundedCache(_TRIED)
         self._not_before = 0.0
 
     def tick(self) -> None:
-        if self._leading is None:
-            self._leading = self._locks.try_hold(self.name)
-        if self._leading is None or self._clock() < self._not_before:
+        if not self._leader.is_this_process() or self._clock() < self._not_before:
             return
         left, failures = _AT_ONCE, 0
-        for project in self._interest.projects():
-            asked = self._interest.get(project)
-            if asked is None or hours(self._clock()) - asked.value > _IN_USE:
-                continue
+        for project in in_use(self._interest, self._clock):
             for wanted in self._wanted(project)[:left]:
                 self._tried.put(wanted.path, True, 1)  # noqa: FBT003 - the value
                 failures = 0 if self._mirror.files.read_metadata(wanted) else failures + 1
