@@ -188,8 +188,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         parked.flight.add_done_callback(resume)
 
     def writable(self) -> bool:
-        if not self.will_close and isinstance(self.outbufs[0], _ReaderBuffer):
-            return self.outbufs[0].is_ready()
+        first = self.outbufs[0]  # looked at once: another thread may be sending
+        if not self.will_close and isinstance(first, _ReaderBuffer):
+            return first.is_ready()
         return bool(super().writable())
 
 
