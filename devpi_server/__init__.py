@@ -10,12 +10,13 @@ The layers, lowest first; a module imports only from layers below its own
   mirror can be told
 * ``observe``       what happened, as frozen events that logs and metrics hang on
 * ``settings``      one table of options: command line, environment, file
-* ``concurrency``   single flight, bounded caches, patience, workers
+* ``concurrency``   single flight, patience, bounded caches; what runs workers
 * ``simple``        the simple API on the wire: negotiate, parse, render; pure
 * ``store``         what survives a restart: blobs, upstream's pages, held files
-* ``upstream``      the way out: client, page cache, file fetcher
+* ``upstream``      the way out: client, page cache, file fetcher, feeds of changes
 * ``sources``       an index is a value that you can ask ``view(project)``
 * ``services``      the use cases: pages, downloads, listings, status
+* ``workers``       the background: follow changes, refresh and read ahead
 * ``web``           HTTP in: the one importer of bottle
 * ``deploy``        folders that run by themselves, configuration for what is around them
 * ``wiring``        settings → object graph: the only place that knows every class

@@ -2,8 +2,9 @@
 
 A flag goes before ``DEVPISERVER_<NAME>``, that before the file, that before
 the default.  All of them bring text, and one parser an option makes a value of
-it (``option_values``): ``yes`` means the same wherever it stands.  Every value is checked, also one
-that another source overrides, and all faults are reported at once.
+it (``option_values``): ``yes`` means the same wherever it stands.  Every value
+is checked, also one that another source overrides, and all faults are reported
+at once.
 
 Over 300 lines, because the table and its readers change together.
 """

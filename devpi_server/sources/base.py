@@ -20,4 +20,7 @@ class Source(Protocol):
         """
 
     def listing(self) -> Listing:
-        """The projects that are held."""
+        """The projects that are held.
+
+        :raises StoreError: the disk is sick.
+        """

@@ -64,7 +64,7 @@ class Arriving:
         self._is_verified = False  # every byte is known to be right
         self._failure: DevpiError | None = None
 
-    # The writer's side.
+    # The writer's side, on one thread at a time.
 
     def begin(self, fd: int) -> None:
         """Start an attempt whose bytes can be read from the descriptor, which is ours now."""

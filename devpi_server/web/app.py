@@ -98,7 +98,7 @@ def application(
     outside_url: str | None,
     trusted_proxy: str | None,
 ) -> Application:
-    """The WSGI application, from the outside in: patience, sub-path, hot pages, log, bottle."""
+    """The WSGI application, from the outside in: patience, sub-path, what is hot, log, bottle."""
     hot = Hot(pages, downloads, observer, clock)
     simple = SimplePages(indexes, pages, hot)
     app = _without_bad_bytes(_bottle(routes(simple, Files(downloads, hot, places), Ops(status))))

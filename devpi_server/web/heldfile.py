@@ -1,4 +1,4 @@
-"""A file that is held, as an answer: whole, in part, or 304. Without bottle, for the hot path."""
+"""A held file as an answer: whole, in part, 304 or 416. Without bottle, for the hot path."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""waitress, taught to wait without a thread, and to send hot pages and arriving files at once.
+"""waitress, taught to wait without a thread, and to send what is hot or arrives without one.
 
 *Parking.*  A request that has to wait for a flight gives its thread back:
 ``Parked`` unwinds it, and when the flight has landed, or the time is up, the
 request is run again from the start, this time finding the outcome.  That is
 sound because only GET and HEAD wait, and those change nothing before they wait.
 
-*Hot pages* are answered on the I/O thread: handing them to another one and
-back costs as much as the answer.
+*Hot pages and files* are answered on the I/O thread: handing them to another
+one and back costs as much as the answer.
 
 *Sending readers.*  A file that is arriving is handed to the I/O thread, which
 sends what is there and sleeps until there is more.  So neither waiting for
