@@ -182,7 +182,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
                 if resumed:
                     return
                 resumed = True
-            self.server.add_task(self)
+            self.server.dispatch(self)  # never here: this may be the I/O thread
 
         self.server.alarm.after(parked.seconds, resume)
         parked.flight.add_done_callback(resume)
