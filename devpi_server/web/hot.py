@@ -28,9 +28,16 @@ StartResponse = Callable[..., Any]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 Headers = list[tuple[str, str]]
 
+# Set in the environ where nothing but what is hot may be answered, as the thread may not wait.
+ONLY_HOT = "devpi.only_hot"
+
 _BUDGET = 8 * 1024 * 1024  # bytes of keys in memory
 _BLOCK = 256 * 1024  # bytes at a time, for servers that have no better way to send a file
 _LONGEST_KEY = 1000  # characters: longer headers take the long way
+
+
+class NotHot(BaseException):
+    """Unwinds a request that has to go the long way, on a thread that may wait."""
 
 
 class _Known(NamedTuple):
@@ -69,6 +76,8 @@ class Hot:
                 if file is not None and (held := self._file(file, environ)) is not None:
                     start_response(held.status, held.headers)
                     return _sent(held.body, environ)
+            if environ.get(ONLY_HOT):
+                raise NotHot
             return app(environ, start_response)
 
         return answer

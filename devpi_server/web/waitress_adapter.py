@@ -44,7 +44,7 @@ from devpi_server.concurrency import Alarm
 from devpi_server.errors import UpstreamError
 from devpi_server.web.app import PATIENCE, Application
 from devpi_server.web.files import SENDS_READERS, Sending
-from devpi_server.web.hot import Environ, Hot
+from devpi_server.web.hot import ONLY_HOT, Environ, Hot, NotHot
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,7 @@ class _Task(WSGITask):  # type: ignore[misc]
         environ: Environ = super().get_environment()
         environ[PATIENCE] = _patience_of(self.request)
         environ[SENDS_READERS] = True
+        environ[ONLY_HOT] = self.channel.server.is_io_thread()
         environ["wsgi.file_wrapper"] = self._wrap
         return environ
 
@@ -172,6 +173,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             super().service()
         except Parked as parked:
             self._resume_after(parked)
+        except NotHot:
+            self.server.dispatch(self)
 
     def _resume_after(self, parked: Parked) -> None:
         resumed = False
@@ -201,7 +204,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
     io_thread = 0
 
     def add_task(self, channel: _Channel) -> None:
-        if threading.get_ident() == self.io_thread:
+        if self.is_io_thread():
             channel.has_task = True  # it looks when it has let go of its locks
         else:
             self.dispatch(channel)
@@ -211,8 +214,12 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
         super().add_task(channel)
 
     def pull_trigger(self) -> None:
-        if threading.get_ident() != self.io_thread:  # which is awake
+        if not self.is_io_thread():  # which is awake
             self.wake()
+
+    def is_io_thread(self) -> bool:
+        """Whether it is the I/O thread that asks."""
+        return threading.get_ident() == self.io_thread
 
     def wake(self) -> None:
         """Let the I/O thread look at its connections; also from a signal handler."""
