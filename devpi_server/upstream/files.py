@@ -161,7 +161,12 @@ class FileFetcher:
                 return arriving
             # The lock first: who finishes a download records it before letting go.
             lock = self._locks.try_hold(self._key(wanted))
-            found = self.find(wanted.path)
+            try:
+                found = self.find(wanted.path)
+            except BaseException:
+                if lock is not None:
+                    lock.release()
+                raise
             if found is not None:
                 if lock is not None:
                     lock.release()
@@ -295,6 +300,7 @@ class FileFetcher:
 
     def _follow(self, wanted: Wanted, arriving: Arriving, name: str, fd: int) -> None:
         """Pass on what the other process receives, until it has finished, or has died."""
+        lock: Lock | None = None
         try:
             while (lock := self._locks.try_hold(self._key(wanted))) is None:
                 arriving.advance(os.fstat(fd).st_size)
@@ -309,6 +315,8 @@ class FileFetcher:
             held = self.find(wanted.path)
         except (StoreError, OSError) as error:
             self._forget(wanted)
+            if lock is not None:
+                lock.release()
             arriving.fail(StoreError(f"cannot read what another process downloads: {error}"))
             return
         if held is None:
