@@ -123,6 +123,7 @@ class Arriving:
         with self._changed:
             if not self._is_verified:
                 self._failure = error
+                self._attempt = None  # the error's traceback would keep its descriptor open
                 self._wake()
         if not self.started.done():
             self.started.set_exception(error)
