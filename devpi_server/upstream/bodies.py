@@ -99,6 +99,8 @@ def _gunzip(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
             while data:
                 yield decoder.decompress(data, _CHUNK)
                 data = decoder.unconsumed_tail
+            if decoder.unused_data:  # at once: it would be gathered without a limit
+                break
         yield decoder.flush()
     except zlib.error as error:
         raise Corrupt(f"{host_of(url)} sends broken gzip") from error
