@@ -170,11 +170,9 @@ class Downloads:
         wheel = index.mirror.files.find(base)
         if wheel is None or not link.filename.endswith(".whl"):
             return None
-        made = index.mirror.files.metadata_of(wheel[0])
-        if made is None:
-            return None
-        promised = (link.core_metadata or {}).get("sha256", made[0].sha256)
-        return _ready(*made) if made[0].sha256 == promised else None
+        promised = (link.core_metadata or {}).get("sha256")
+        made = index.mirror.files.metadata_of(wheel[0], promised)
+        return _ready(*made) if made is not None else None
 
     def _metadata_from_afar(self, index: Index, wheel: Wanted) -> Ready | None:
         """The metadata of a wheel that is not held, where upstream sends parts of files."""

@@ -130,9 +130,11 @@ class FileFetcher:
             arriving = self._under_way.get(path)
         return arriving.finished if arriving is not None and arriving.is_verified() else None
 
-    def metadata_of(self, wheel: HeldFile) -> tuple[HeldFile, Blob] | None:
-        """The metadata of a held wheel, made from it if need be; None: it has none."""
-        made = self._wheels.of_held(wheel)
+    def metadata_of(
+        self, wheel: HeldFile, promised: str | None = None
+    ) -> tuple[HeldFile, Blob] | None:
+        """The metadata of a held wheel, made from it; None: it has none, or not the promised."""
+        made = self._wheels.of_held(wheel, promised)
         return self._shelf.find(made.path) if made is not None else None
 
     def read_metadata(self, wanted: Wanted) -> bool:

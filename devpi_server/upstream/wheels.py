@@ -18,6 +18,7 @@ from devpi_server.names import NormalizedName
 from devpi_server.records import Link
 from devpi_server.store import artefact
 from devpi_server.store.heldfiles import Fact, HeldFile
+from devpi_server.store.incoming import translated
 from devpi_server.upstream.base import Absent, UpstreamClient
 from devpi_server.upstream.remote import RemoteFile
 from devpi_server.upstream.shelf import Shelf
@@ -34,18 +35,19 @@ class WheelMetadata:
         self._client = client
         self._shelf = shelf
 
-    def of_held(self, wheel: HeldFile) -> HeldFile | None:
+    def of_held(self, wheel: HeldFile, promised: str | None = None) -> HeldFile | None:
         """Hold the metadata of a held wheel beside it.
 
-        :return: None if it has none that can be read.
+        :param promised: the sha256 that its page states.
+        :return: None if it has none that can be read, or other than was promised.
         :raises StoreError: the disk is sick.
         """
         blob = self._shelf.blobs.find(wheel.sha256)
         if blob is None:
             return None
-        with open(blob.path, "rb") as file:
+        with translated("read a held wheel"), open(blob.path, "rb") as file:
             metadata = artefact.wheel_metadata(file)
-        if metadata is None:
+        if metadata is None or promised not in (None, hashlib.sha256(metadata).hexdigest()):
             return None
         link = Link(wheel.filename, wheel.url)
         return self._put(wheel.path, wheel.project, link, wheel.sha256, wheel.size, metadata)
@@ -75,12 +77,11 @@ class WheelMetadata:
         """After a download: what upstream does not offer, the wheel itself does."""
         if not link.filename.endswith(_SUFFIX):
             return
-        made = self._shelf.find(wheel.path + names.METADATA)
-        from_afar = made is not None and made[0].url == link.url
-        if link.core_metadata is not None and not from_afar:
-            return
         try:
-            self.of_held(wheel)
+            made = self._shelf.find(wheel.path + names.METADATA)
+            from_afar = made is not None and made[0].url == link.url
+            if link.core_metadata is None or from_afar:
+                self.of_held(wheel)
         except StoreError as error:
             log.error("cannot keep the metadata of %s: %s", link.filename, error.message)
 
