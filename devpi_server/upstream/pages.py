@@ -17,7 +17,15 @@ from collections.abc import Hashable, Mapping
 from dataclasses import replace
 
 from devpi_server.concurrency import BoundedCache, Clock, Crew, SingleFlight
-from devpi_server.errors import Corrupt, NoSuchProject, TimedOut, Unreachable, UpstreamError
+from devpi_server.errors import (
+    Corrupt,
+    NoSuchProject,
+    Overloaded,
+    StoreError,
+    TimedOut,
+    Unreachable,
+    UpstreamError,
+)
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link, Listing, Origin, Page, View
 from devpi_server.simple import parse
@@ -157,7 +165,7 @@ class PageCache:
             wait = 0.0 if self._clock() < self._sick_until else self._timeout
         try:
             landed = self._flights.do(project, lambda: self._refresh(project), wait)
-        except UpstreamError as error:
+        except (UpstreamError, StoreError, Overloaded) as error:
             if isinstance(error, TimedOut | Unreachable):
                 self._sick_until = self._clock() + _SICK_FOR
             if held is None:
