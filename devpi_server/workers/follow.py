@@ -76,14 +76,18 @@ class Follow:
         if not self._leader.is_this_process() or self._clock() < self._not_before:
             return
         try:
-            self._poll()
-        except FeedWentBack as error:
-            log.warning("%s: %s, beginning anew", self.name, error.message)
-            self._begin(self._current_feed())
+            self._poll_or_begin()
         except UpstreamError as error:
             self._fail(error)
         else:
             self._failures = 0
+
+    def _poll_or_begin(self) -> None:
+        try:
+            self._poll()
+        except FeedWentBack as error:
+            log.warning("%s: %s, beginning anew", self.name, error.message)
+            self._begin(self._current_feed())
 
     def _poll(self) -> None:
         feed = self._feed or self._current_feed()

@@ -55,12 +55,19 @@ class Harvest:
         for project in in_use(self._interest, self._clock):
             for wanted in self._wanted(project)[:left]:
                 self._tried.put(wanted.path, True, 1)  # noqa: FBT003 - the value
-                failures = 0 if self._mirror.files.read_metadata(wanted) else failures + 1
+                failures = 0 if self._read(wanted) else failures + 1
                 left -= 1
             if left <= 0 or failures >= _ENOUGH:
                 break
         if failures >= _ENOUGH:
             self._not_before = self._clock() + _REST
+
+    def _read(self, wanted: Wanted) -> bool:
+        try:
+            return self._mirror.files.read_metadata(wanted)
+        except DevpiError as error:
+            log.info("cannot read the metadata of %s: %s", wanted.link.filename, error.message)
+            return False
 
     def _wanted(self, project: NormalizedName) -> list[Wanted]:
         """The wheels of the project's newest release that lack metadata, and were not tried."""
