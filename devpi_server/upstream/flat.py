@@ -85,14 +85,15 @@ class Flat(Wrapped):
         now = self._clock()
         try:
             answer = self._client.get(_address(base), etag=held.etag if held else None)
+            parts = tuple(self._parts(answer)) if isinstance(answer, Fresh) else ()
         except Denied as error:
             # Without its status: a 403 for the one page is not about a project.
             raise Denied(error.message, retry_after=error.retry_after) from error
         if isinstance(answer, Absent):
             # It says nothing about any project, so no project is gone.
             raise Corrupt("upstream's page with the files of all projects is not there")
-        if not isinstance(answer, NotModified):
-            held = _Held(tuple(self._parts(answer)), now)
+        if parts:
+            held = _Held(parts, now)
         elif held is not None:
             held = _Held(held.parts, now)
         else:
