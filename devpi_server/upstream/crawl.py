@@ -94,7 +94,7 @@ class Crawling(Wrapped):
     def _visit(self, site: str, project: NormalizedName, deadline: float) -> Sequence[Link]:
         """Runs on a thread of the crew."""
         if time.monotonic() > deadline:
-            return ()  # nobody waits for it any more
+            raise TimedOut("no answer in time")  # nobody waits for it any more
         with self._client.stream(site, page=True) as answer:
             if isinstance(answer, Absent | NotModified):
                 raise Corrupt("there is no such page")
