@@ -87,8 +87,15 @@ class RootCache:
         self._flights.join("root", self._refresh)
         return root, Origin.STALE
 
-    def path(self, root: Root, form: str, encoding: Encoding) -> Path:
-        """Where the list lies in this form (``json`` or ``html``), compressed."""
+    def compressed(self, root: Root, form: str, encoding: Encoding) -> BinaryIO:
+        """The list in this form (``json`` or ``html``), as a file.
+
+        :raises StoreError: it has just been replaced, or the disk is sick.
+        """
+        with translated("read the list of projects"):
+            return open(self._path(root, form, encoding), "rb")
+
+    def _path(self, root: Root, form: str, encoding: Encoding) -> Path:
         return self._folder / root.folder / f"{form}.{encoding.token}"
 
     def identity(self, root: Root, form: str) -> BinaryIO:
@@ -97,7 +104,7 @@ class RootCache:
         try:
             with (
                 translated("read the list of projects"),
-                open(self.path(root, form, Encoding.ZSTD), "rb") as file,
+                self.compressed(root, form, Encoding.ZSTD) as file,
             ):
                 for chunk in zstandard.ZstdDecompressor().read_to_iter(file, read_size=_CHUNK):
                     part.write(chunk)
@@ -106,11 +113,12 @@ class RootCache:
             part.abandon()
 
     def _held(self) -> Root | None:
-        try:
-            root = Root(**orjson.loads((self._folder / "head").read_bytes()))
-        except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
-            return None
-        is_whole = all(self.path(root, *each).is_file() for each in _FILES)
+        with translated("read the list of projects"):
+            try:
+                root = Root(**orjson.loads((self._folder / "head").read_bytes()))
+            except (FileNotFoundError, orjson.JSONDecodeError, TypeError):
+                return None
+        is_whole = all(self._path(root, *each).is_file() for each in _FILES)
         return root if is_whole else None
 
     def _refresh(self) -> Root:
@@ -155,9 +163,10 @@ class RootCache:
                 chunks = render.listing_html(lines, _TITLE)
             sizes[form] = self._compress(folder, form, encoding, chunks)
         root = self._keep(base, folder, etag, sizes)
-        for path in self._folder.iterdir():
-            if path.is_dir() and path.name != folder:
-                shutil.rmtree(path, ignore_errors=True)  # who reads it now has it open
+        with translated("drop an old list of projects"):
+            for path in self._folder.iterdir():
+                if path.is_dir() and path.name != folder:
+                    shutil.rmtree(path, ignore_errors=True)  # who reads it now has it open
         return root
 
     def _names(self, folder: str) -> Iterator[str]:
@@ -186,7 +195,7 @@ class RootCache:
                 size += len(chunk)
                 part.write(compress(chunk))
             part.write(flush())
-            part.commit(self._folder / folder / f"{form}.{encoding.token}", durable=False)
+            part.commit(self._folder / folder / f"{form}.{encoding.token}", durable=True)
         finally:
             part.abandon()
         return size

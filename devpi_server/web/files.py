@@ -10,6 +10,7 @@ from devpi_server.concurrency import Blocking, wait_for
 from devpi_server.errors import TimedOut
 from devpi_server.records import Origin
 from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready
+from devpi_server.store.incoming import translated
 from devpi_server.upstream.arriving import Reader
 from devpi_server.web import conditional, simple
 from devpi_server.web.conditional import UNSATISFIABLE, Span
@@ -51,7 +52,8 @@ class Files:
         if isinstance(found, Ready):
             environ = bottle.request.environ
             self._hot.remember_file(environ, index_name, path)
-            return _response(held_answer(found, environ))
+            with translated("read a held file"):
+                return _response(held_answer(found, environ))
         if isinstance(found, Elsewhere):
             return simple.found(found.url)
         return self._coming(found)

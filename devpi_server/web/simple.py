@@ -90,7 +90,7 @@ class SimplePages:
             is_head = bottle.request.method == "HEAD"
             body = b"" if is_head else cache.identity(root, name)
             return bottle.HTTPResponse(body, "200 OK", headers)
-        file = cache.path(root, name, encoding).open("rb")
+        file = cache.compressed(root, name, encoding)
         headers["Content-Encoding"] = encoding.token
         headers["Content-Length"] = str(file.seek(0, 2))
         file.seek(0)
