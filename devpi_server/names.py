@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, unquote, urlsplit
 
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
 
 from devpi_server.errors import InvalidName
 
@@ -22,6 +22,7 @@ __all__ = [
     "is_file_name",
     "project",
     "projects_of",
+    "same_version",
     "split_companion",
     "version_of",
 ]
@@ -116,6 +117,11 @@ def version_of(filename: str, project_name: NormalizedName) -> str | None:
             if rest[:1].isalnum():
                 return rest
     return None
+
+
+def same_version(one: str, other: str) -> bool:
+    """Whether two spellings are of one version, as ``1.0-rc1`` and ``1.0rc1`` (PEP 440)."""
+    return canonicalize_version(one) == canonicalize_version(other)
 
 
 def projects_of(filename: str) -> Iterator[NormalizedName]:

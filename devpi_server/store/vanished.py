@@ -36,9 +36,11 @@ class Gone:
         """Why the file is not to be served, or None."""
         if not self.refused:
             return None
-        return self.refused.get(WHOLE) or self.refused.get(
-            names.version_of(filename, project) or ""
-        )
+        version = names.version_of(filename, project) or ""
+        for refused, reason in self.refused.items():
+            if refused == WHOLE or names.same_version(refused, version):
+                return reason
+        return None
 
 
 NOTHING_GONE = Gone()

@@ -234,7 +234,12 @@ class Refresher:
         listed = {
             version for link in page.links if (version := names.version_of(link.filename, project))
         }
-        gone = Gone(links, {key: why for key, why in refused.items() if key not in listed})
+        kept = {
+            key: why
+            for key, why in refused.items()
+            if not any(names.same_version(key, version) for version in listed)
+        }
+        gone = Gone(links, kept)
         if gone != before:
             self._vanished.write(project, gone)
 
