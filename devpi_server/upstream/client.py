@@ -360,5 +360,14 @@ class RequestsClient:
             if not found:
                 return None
             auth = found
-        probe = requests.Request("GET", url, auth=HTTPBasicAuth(*auth)).prepare()
+        user, password = (_on_the_wire(part) for part in auth)
+        probe = requests.Request("GET", url, auth=HTTPBasicAuth(user, password)).prepare()
         return probe.headers["Authorization"]
+
+
+def _on_the_wire(text: str) -> bytes:
+    """A part of credentials: in Latin-1 as ever, in UTF-8 where that does not do."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()

@@ -70,7 +70,7 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
         sock.close()  # only tried: the other servers bind for themselves
     kind = settings.bottleserver
     module = _MODULES.get(kind, kind)
-    if module and importlib.util.find_spec(module) is None:
+    if module and not _is_installed(module):
         package = "'devpi-server[fast]'" if kind == "granian" else module
         raise ConfigError([f"--bottleserver {kind} needs: pip install {package}"])
     if kind == "granian":
@@ -80,6 +80,13 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
         app = _started_where_it_serves(served)
         bottle.run(app, server=kind, host=settings.host, port=port, quiet=True)
     return 0
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        return False
 
 
 def _started_where_it_serves(served: Served) -> WSGIApp:
