@@ -286,7 +286,10 @@ class Alarm:
                 while not self._heap or self._heap[0][0] > time.monotonic():
                     self._wake.wait(self._heap[0][0] - time.monotonic() if self._heap else None)
                 callback = heapq.heappop(self._heap)[2]
-            callback()
+            try:
+                callback()
+            except Exception:
+                log.exception("an alarm failed, the others go on")
 
 
 class Worker(Protocol):

@@ -9,6 +9,7 @@ import atexit
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import NamedTuple, Protocol, TextIO
 
 
@@ -73,7 +74,8 @@ class AccessLog:
     def _run(self) -> None:
         while True:
             time.sleep(_EVERY)
-            self.flush()
+            with suppress(OSError, ValueError):  # nobody reads it now: the server goes on
+                self.flush()
 
 
 def _line(event: Answered) -> str:
