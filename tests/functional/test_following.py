@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -279,6 +280,21 @@ def test_a_quarantined_release_is_refused(following: App, up: Upstream, clock: F
     assert following(bad).status == 403
     assert following(good).status == 200
     assert versions(following) == ["1.0"]
+
+
+def test_a_quarantined_release_is_refused_in_every_spelling(
+    following: App, up: Upstream, clock: FakeClock
+) -> None:
+    """The journal has the version as it was uploaded, file names may have another form of it."""
+    file = up.release("demo", "2.0rc1", filename="demo-2.0rc1.zip", content=b"x" * 100)
+    tick_later(following, clock)
+    address = following.address("demo", file.filename)
+    assert following(address).status == 200
+    up.publish("demo", replace(file, version="2.0.0-rc.1"))
+    up.quarantine("demo", "2.0.0-rc.1")
+    tick_later(following, clock)
+
+    assert following(address).status == 403
 
 
 def test_a_deleted_file_leaves_the_page_but_its_pinned_address_works(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from fakes import FakeClock
@@ -111,3 +112,18 @@ def test_the_newest_wheels_of_projects_in_use_are_harvested(
     poor.clear()
     server.tick("harvest root/pypi")
     assert poor.requests == []
+
+
+def test_what_a_page_promises_is_not_replaced_by_what_the_wheel_says(
+    app: Make, up: Upstream
+) -> None:
+    """An index may offer metadata that was mended since; its digest is what clients check."""
+    file = up.release("demo", "1.0")
+    mended = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nSummary: mended\n"
+    up.publish("demo", replace(file, metadata=mended))
+    server = app()
+    address = server.address("demo", file.filename)
+    assert server(address).status == 200
+
+    for _ in range(2):
+        assert server(f"{address}.metadata").body == mended

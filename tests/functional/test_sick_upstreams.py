@@ -31,6 +31,9 @@ from upstream import (
     WrongLength,
 )
 
+from devpi_server.errors import Full
+from devpi_server.store.pagefiles import PageFiles
+
 Make = Callable[..., App]
 
 EXPIRY = 1800
@@ -313,3 +316,19 @@ def test_a_port_that_nobody_answers(tmp_path: Path) -> None:
         for filler in fillers:
             filler.close()
     assert answer.status in (502, 504)
+
+
+def test_a_full_disk_leaves_what_is_held(
+    server: App, up: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own disk may be what keeps a page from being refreshed: what is held is served."""
+    assert server(PAGE).status == 200
+    up.release("demo", "7.0")
+    clock.advance(EXPIRY + 1)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Full("no space left to keep a file")
+
+    monkeypatch.setattr(PageFiles, "write", refuse)
+
+    assert server(PAGE).origin == "stale"

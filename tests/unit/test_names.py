@@ -12,6 +12,7 @@ from devpi_server.names import (
     is_normalized,
     project,
     projects_of,
+    same_version,
     split_companion,
     version_of,
 )
@@ -255,3 +256,16 @@ def test_how_upstream_escapes_a_file_name_does_not_count() -> None:
 def test_no_path_shows_credentials() -> None:
     """X07: what stands before the @ of an address stays here."""
     assert "secret" not in file_path("f.whl", "https://user:secret@h.test/a/f.whl", {})
+
+
+@pytest.mark.parametrize("other", ["1.0rc1", "1.0-rc1", "1.0.0-rc.1", "1.0RC1", "v1.0rc1"])
+def test_spellings_of_a_version_are_told_to_be_the_same(other: str) -> None:
+    """PEP 440: the journal and a file name spell one version in several ways."""
+    assert same_version("1.0rc1", other)
+    assert not same_version("1.0rc2", other)
+
+
+def test_what_is_no_version_is_the_same_as_itself_only() -> None:
+    """Old projects have versions that no standard knows."""
+    assert same_version("2004b-dev!", "2004b-dev!")
+    assert not same_version("2004b-dev!", "*")

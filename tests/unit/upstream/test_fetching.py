@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from devpi_server.errors import (
 )
 from devpi_server.names import METADATA, file_path, project
 from devpi_server.records import Link
-from devpi_server.store.blobs import Blob, IncomingBlob
+from devpi_server.store.blobs import Blob, BlobStore, IncomingBlob
+from devpi_server.store.blobs_local import LocalBlobs
 from devpi_server.store.heldfiles import Facts, HeldFile, HeldFiles
 from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Lock, Locks
@@ -52,7 +54,7 @@ class World:
 
     folder: Path
     client: FakeClient = field(default_factory=FakeClient)
-    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+    blobs: BlobStore = field(default_factory=MemoryBlobs)
 
     def __post_init__(self) -> None:
         self.held = HeldFiles(self.folder / "held", Incoming(self.folder / "incoming"))
@@ -405,3 +407,39 @@ def test_a_part_that_cannot_be_watched_is_told(
     assert isinstance(arriving, Arriving)
     assert isinstance(arriving.finished.exception(LONG), StoreError)
     other.give_up()
+
+
+# Sick disks
+
+
+def test_a_disk_that_was_sick_for_a_moment_leaves_no_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many open files, say: the next client gets the file without a restart."""
+    fetcher = world.fetcher()
+    with monkeypatch.context() as sick:
+
+        def refuse(path: str) -> None:
+            raise StoreError(f"cannot read the record of {path}")
+
+        sick.setattr(world.held, "find", refuse)
+        with pytest.raises(StoreError):
+            fetcher.join(wanted())
+    assert fetched(fetcher).sha256 == SHA256
+
+
+def test_downloads_that_fail_leave_no_descriptors(world: World) -> None:
+    """Nor does it take the collector to close them."""
+    world.blobs = LocalBlobs(world.folder / "files", Incoming(world.folder / "incoming"))
+    world.client.resources[URL] = Resource(os.urandom(len(BODY)))
+    fetcher = world.fetcher()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            joined = fetcher.join(wanted())
+            assert isinstance(joined, Arriving)
+            assert isinstance(joined.finished.exception(LONG), Corrupt)
+        assert len(os.listdir("/proc/self/fd")) <= before + 2  # of the last one
+    finally:
+        gc.enable()
