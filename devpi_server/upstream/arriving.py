@@ -173,6 +173,11 @@ class Reader:
         with self._arriving._changed:
             return self._ready()
 
+    def is_over(self) -> bool:
+        """Whether nothing will come any more: all that there is has been read."""
+        with self._arriving._changed:
+            return self._arriving._failure is None and self._is_at_end()
+
     def on_news(self, waker: Callable[[], None]) -> None:
         """Call back whenever there may be something to read; quick, and must not raise."""
         with self._arriving._changed:

@@ -41,7 +41,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
 from devpi_server.concurrency import Alarm
-from devpi_server.errors import UpstreamError
+from devpi_server.errors import Unreachable, UpstreamError
 from devpi_server.web.app import PATIENCE, Application
 from devpi_server.web.files import SENDS_READERS, Sending
 from devpi_server.web.hot import ONLY_HOT, Environ, Hot, NotHot
@@ -97,7 +97,10 @@ class _ReaderBuffer(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
 
     def get(self, numbytes: int = -1, skip: bool = False) -> bytes:  # noqa: FBT001, FBT002
         try:
-            return self._reader.peek(self.remain if numbytes < 0 else numbytes)
+            found = self._reader.peek(self.remain if numbytes < 0 else numbytes)
+            if not found and self.remain and self._reader.is_over():
+                raise Unreachable("the file is shorter than upstream said first")
+            return found
         except UpstreamError as error:
             # What waitress closes a connection for, so the client sees that it broke off.
             raise ConnectionAbortedError(error.message) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -11,9 +12,12 @@ from types import SimpleNamespace
 import pytest
 from waitress import wasyncore
 
+from devpi_server.concurrency import Alarm
+from devpi_server.upstream.arriving import Arriving
 from devpi_server.web.app import Application
+from devpi_server.web.files import Sending
 from devpi_server.web.hot import ONLY_HOT, Environ, NotHot, StartResponse
-from devpi_server.web.waitress_adapter import Parked, WaitressServer
+from devpi_server.web.waitress_adapter import Parked, WaitressServer, _ReaderBuffer
 
 WITHIN = 10.0
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -74,6 +78,23 @@ def test_a_flight_that_lands_while_the_request_is_parked_resumes_it() -> None:
 
     assert answer_of(app) == b"HTTP/1.1 200"
     assert runs[1].startswith("waitress-")
+
+
+def test_a_file_that_turns_out_shorter_breaks_off() -> None:
+    """Its second try may be; a buffer that is ready for ever would spin."""
+    arriving = Arriving(100, Alarm())
+    fd = os.memfd_create("file")
+    os.write(fd, bytes(80))
+    arriving.begin(fd)
+    buffer = _ReaderBuffer(Sending(arriving.reader(0, 100), None), lambda: None)
+    assert buffer.prepare(100) == 100
+    assert (buffer.is_ready(), buffer.get(1000)) == (False, b"")
+    arriving.release(80)
+    assert len(buffer.get(1000)) == 80
+    buffer.skip(80)
+    with pytest.raises(ConnectionAbortedError):
+        buffer.get(1000)
+    buffer.close()
 
 
 def test_what_is_not_hot_after_all_is_answered_by_another_thread() -> None:
