@@ -31,6 +31,7 @@ from devpi_server.store.marks import Marks
 from devpi_server.store.pagefiles import PageFiles
 from devpi_server.store.vanished import Vanished
 from devpi_server.upstream import feeds
+from devpi_server.upstream.addresses import without_userinfo
 from devpi_server.upstream.base import UpstreamClient
 from devpi_server.upstream.changes import ChangeFeed
 from devpi_server.upstream.client import RequestsClient
@@ -180,7 +181,8 @@ class _MirrorWiring:
         bare = way_out(settings, mirror, clock)
         self.close = bare.close
         self._client = in_wrappers(bare, settings, mirror, clock)
-        self._origins = Origins(mirror.urls, clock)
+        # The client knows the credentials; nothing else does, so they reach no disk and no log.
+        self._origins = Origins([without_userinfo(url) for url in mirror.urls], clock)
         self._facts = Facts(folder / "facts")
         self._vanished = Vanished(folder / "vanished", store.incoming)
         self._promises = Marks(folder / "promises", store.incoming)
