@@ -9,16 +9,20 @@ up, and no name from outside ever becomes a path.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from devpi_server.store.incoming import translated
+
+log = logging.getLogger(__name__)
 
 _SHORTEST, _LONGEST = 0.005, 0.1  # seconds between two tries
 
@@ -45,8 +49,11 @@ class Locks:
                 return None
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-            except OSError:
-                return None
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    return None
+                # A file system without locks: then this process is alone, as far as it can see.
+                log.debug("no lock between processes: %s", error)
             self._mine.add(place)
         return Lock(self, place)
 
@@ -71,7 +78,8 @@ class Locks:
         with self._guard:
             self._mine.discard(place)
             if self._fd >= 0:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, place)
+                with suppress(OSError):
+                    fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, place)
 
     def close(self) -> None:
         """Release all; from now on, every lock is held by somebody else."""

@@ -212,7 +212,7 @@ class Reader:
             if block:
                 self.advance(len(block))
                 yield block
-            elif self.ready():
+            elif self._is_done():
                 return
             else:
                 raise TimedOut("the download stands still")
@@ -238,6 +238,10 @@ class Reader:
             return self._available() > 0 or self._is_at_end()
         except Unreachable:
             return True
+
+    def _is_done(self) -> bool:
+        with self._arriving._changed:
+            return self._is_at_end()
 
     def _is_at_end(self) -> bool:
         if self.stop is not None and self.position >= self.stop:

@@ -198,8 +198,14 @@ class FileFetcher:
         if arriving.length is not None and arriving.length <= HELD_BACK:
             # Nothing of it is released before its end, so who waits may as well wait for that.
             self._download(wanted, arriving, lock, stream, stack)
-        else:
+            return arriving
+        try:
             self._crew.submit(lambda: self._download(wanted, arriving, lock, stream, stack))
+        except RuntimeError as error:  # no thread to be had
+            self._forget(wanted)
+            stack.close()
+            lock.release()
+            raise StoreError(f"cannot download {wanted.link.filename}: {error}") from error
         return arriving
 
     def _begin(self, wanted: Wanted, arriving: Arriving) -> None:
@@ -315,6 +321,9 @@ class FileFetcher:
                         arriving.begin(fd)
                 time.sleep(_LOOK_EVERY)
             held = self.find(wanted.path)
+            # Its last try may have come and gone between two looks, or this was a dead one's part.
+            if held is not None and not os.path.samestat(os.fstat(fd), os.stat(held[1].path)):
+                arriving.begin(os.open(held[1].path, os.O_RDONLY | os.O_CLOEXEC))
         except (StoreError, OSError) as error:
             self._forget(wanted)
             if lock is not None:

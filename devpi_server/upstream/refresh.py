@@ -59,6 +59,13 @@ class _Behind:
     until: float
 
 
+class _NotHere(Exception):
+    """An address that stands in for the first does not have the project.
+
+    That does not say that there is none: only the first address can say so.
+    """
+
+
 class Refresher:
     """Asks the upstream of one mirror; keeps what it says."""
 
@@ -101,6 +108,8 @@ class Refresher:
             except UpstreamError as error:
                 self._origins.failed(base)
                 faults.append(error)
+            except _NotHere:
+                self._origins.worked(base)  # and the first address is still to be asked
             except NoSuchProject:
                 self._origins.worked(base)
                 raise
@@ -114,6 +123,8 @@ class Refresher:
         again = self._behind.get(project) is not None
         answer = self._get(f"{base}{project}/", head, anew=again)
         if isinstance(answer, Absent):
+            if base != self._origins.first:
+                raise _NotHere
             return self._lose(project, promise)
         if isinstance(answer, NotModified):
             if head is None:

@@ -22,6 +22,7 @@ of it here beside its API: ``HTTPChannel.service``, ``.writable``, ``.outbufs``,
 from __future__ import annotations
 
 import logging
+import resource
 import select
 import signal
 import socket
@@ -29,6 +30,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -200,6 +202,17 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return bool(super().writable())
 
 
+def _room_for_connections() -> int:
+    """How many connections fit, beside open files, once the soft limit of descriptors is raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft == resource.RLIM_INFINITY:
+        return _CONNECTIONS
+    return max(10, min(_CONNECTIONS, soft * 6 // 10))
+
+
 class _Server(TcpWSGIServer):  # type: ignore[misc]
     channel_class = _Channel
     alarm: Alarm
@@ -236,7 +249,7 @@ class WaitressServer:
         adjustments = Adjustments(
             threads=threads,
             ident="devpi-server",
-            connection_limit=_CONNECTIONS,
+            connection_limit=_room_for_connections(),
             outbuf_high_watermark=_HIGH_WATERMARK,
             asyncore_use_poll=hasattr(select, "poll"),
             channel_timeout=_STALLED,

@@ -332,3 +332,20 @@ def test_a_full_disk_leaves_what_is_held(
     monkeypatch.setattr(PageFiles, "write", refuse)
 
     assert server(PAGE).origin == "stale"
+
+
+def test_a_stand_in_that_lacks_a_project_does_not_make_it_absent(
+    app: Make, up: Upstream, clock: FakeClock
+) -> None:
+    """Only the first address can say that there is no such project."""
+    up.release("demo", "1.0")
+    with Upstream() as second:
+        server = app("--mirror-url", second.simple_url, *QUICK)
+        assert server(PAGE).status == 200
+        clock.advance(EXPIRY + 1)
+        up.stop()
+
+        for _ in range(2):  # the second time, the stand-in is asked first
+            assert server(PAGE).origin == "stale"
+            assert server(OTHER).status in (502, 504)
+        up.start()
