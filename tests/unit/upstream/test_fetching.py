@@ -298,6 +298,11 @@ class OtherProcess:
             self._incoming = self._world.blobs.incoming(prefix)
         self._incoming.write(data)
 
+    def begin_anew(self) -> None:
+        assert self._incoming is not None
+        self._incoming.abandon()
+        self._incoming = None
+
     def finish(self) -> None:
         assert self._incoming is not None
         blob = self._incoming.commit()
@@ -443,3 +448,41 @@ def test_downloads_that_fail_leave_no_descriptors(world: World) -> None:
         assert len(os.listdir("/proc/self/fd")) <= before + 2  # of the last one
     finally:
         gc.enable()
+
+
+def test_a_second_try_between_two_looks_is_never_mixed_with_the_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another process's failed try left in its part is not released as the held file."""
+    other = OtherProcess(world)
+    other.receive(bytes(3 * HELD_BACK))
+    under_way = world.blobs.under_way
+    looks = iter([under_way])
+    monkeypatch.setattr(world.blobs, "under_way", lambda p: next(looks, lambda _: None)(p))
+    arriving = world.fetcher().join(wanted())
+    assert isinstance(arriving, Arriving)
+    reader = arriving.reader()
+    other.begin_anew()
+    other.receive(BODY)
+    other.finish()
+    assert arriving.finished.result(LONG).sha256 == SHA256
+    try:
+        got = b"".join(reader.blocks(LONG))
+    except UpstreamError:
+        return  # it had bytes of the first try already: it breaks off
+    assert got == BODY
+
+
+def test_the_part_of_a_dead_process_is_never_taken_for_the_file(world: World) -> None:
+    """A part that was left behind may be found first; the end comes from the held file."""
+    dead = world.blobs.incoming(f"{_key(world, wanted())}.{len(BODY)}.")
+    dead.write(BODY[:100])
+    other = OtherProcess(world)
+    other.receive(BODY[: 2 * HELD_BACK])
+    arriving = world.fetcher().join(wanted())
+    assert isinstance(arriving, Arriving)
+    reader = arriving.reader()
+    other.receive(BODY[2 * HELD_BACK :])
+    other.finish()
+    arriving.finished.result(LONG)
+    assert b"".join(reader.blocks(LONG)) == BODY
