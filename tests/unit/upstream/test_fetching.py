@@ -457,8 +457,12 @@ def test_a_second_try_between_two_looks_is_never_mixed_with_the_first(
     other = OtherProcess(world)
     other.receive(bytes(3 * HELD_BACK))
     under_way = world.blobs.under_way
-    looks = iter([under_way])
-    monkeypatch.setattr(world.blobs, "under_way", lambda p: next(looks, lambda _: None)(p))
+    looks = iter([True])
+
+    def seen_once(prefix: str) -> tuple[str, int] | None:
+        return under_way(prefix) if next(looks, False) else None
+
+    monkeypatch.setattr(world.blobs, "under_way", seen_once)
     arriving = world.fetcher().join(wanted())
     assert isinstance(arriving, Arriving)
     reader = arriving.reader()
