@@ -8,7 +8,7 @@ the release or the whole project.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -77,6 +77,22 @@ class Vanished:
             return
         fields = {"links": [_fields(link) for link in gone.links], "refused": dict(gone.refused)}
         self._incoming.write(self._folder / project, orjson.dumps(fields), durable=True)
+
+    def update(self, project: NormalizedName, change: Callable[[Gone], Gone]) -> None:
+        """Remember what ``change`` makes of what is remembered.
+
+        A refresh and the follower may do this at once, in different processes: who finds
+        that the other was quicker looks again, so that no refusal is lost.
+        """
+        while True:
+            stamp = self.stamp(project)
+            before = self.read(project)
+            after = change(before)
+            if after == before:
+                return
+            if self.stamp(project) == stamp:
+                self.write(project, after)
+                return
 
     def stamp(self, project: NormalizedName) -> object:
         """Changes whenever ``write`` did. One stat."""

@@ -235,24 +235,8 @@ class Refresher:
 
     def _note_vanished(self, project: NormalizedName, page: Page) -> None:
         """Remember the links that the new page has lost, and whether it is quarantined."""
-        before = self._vanished.read(project)
-        links = without((*self._held_links(project), *before.links), page.links)
-        refused = dict(before.refused)
-        if page.status is not None and page.status.status == QUARANTINED:
-            refused[WHOLE] = page.status.reason or "upstream has quarantined the project"
-        elif page.links:
-            refused.pop(WHOLE, None)
-        listed = {
-            version for link in page.links if (version := names.version_of(link.filename, project))
-        }
-        kept = {
-            key: why
-            for key, why in refused.items()
-            if not any(names.same_version(key, version) for version in listed)
-        }
-        gone = Gone(links, kept)
-        if gone != before:
-            self._vanished.write(project, gone)
+        held = self._held_links(project)
+        self._vanished.update(project, lambda before: _gone(before, held, page))
 
     def _held_links(self, project: NormalizedName) -> tuple[Link, ...]:
         found = self._files.read(project)
@@ -264,3 +248,22 @@ class Refresher:
         except Corrupt:  # held by an earlier version of ours that was less strict
             return ()
         return page.links
+
+
+def _gone(before: Gone, held: tuple[Link, ...], page: Page) -> Gone:
+    """What is gone, now that upstream shows this page."""
+    links = without((*held, *before.links), page.links)
+    refused = dict(before.refused)
+    if page.status is not None and page.status.status == QUARANTINED:
+        refused[WHOLE] = page.status.reason or "upstream has quarantined the project"
+    elif page.links:
+        refused.pop(WHOLE, None)
+    listed = {
+        version for link in page.links if (version := names.version_of(link.filename, page.name))
+    }
+    kept = {
+        key: why
+        for key, why in refused.items()
+        if not any(names.same_version(key, version) for version in listed)
+    }
+    return Gone(links, kept)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from devpi_server.concurrency import Clock
-from devpi_server.errors import FeedWentBack, UpstreamError
+from devpi_server.errors import FeedWentBack, Unsupported, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.store.feedstate import FeedFile, FeedState
 from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
-from devpi_server.store.vanished import WHOLE, Vanished
+from devpi_server.store.vanished import WHOLE, Gone, Vanished
 from devpi_server.upstream.changes import Change, ChangeFeed, clearance_of, quarantine_of
 from devpi_server.upstream.listings import SPARINGLY
 from devpi_server.upstream.pages import PageCache
@@ -68,6 +68,7 @@ class Follow:
         self._leader = Leader(locks, self.name)
         self._clock = clock
         self._feed: ChangeFeed | None = None
+        self._chosen_at = 0.0
         self._not_before = 0.0
         self._failures = 0
         self._pruned_at = 0.0
@@ -90,7 +91,9 @@ class Follow:
             self._begin(self._current_feed())
 
     def _poll(self) -> None:
-        feed = self._feed or self._current_feed()
+        # A list of all projects is what is left where there is no journal: look for one again.
+        again = self._feed is not None and self._feed.kind == "listing" and self._is_due()
+        feed = self._current_feed() if again or self._feed is None else self._feed
         if feed is None:
             return
         state = self._file.state()
@@ -112,9 +115,13 @@ class Follow:
         self._not_before = self._clock() + _pause(feed, self.every) - self.every
         self._prune()
 
+    def _is_due(self) -> bool:
+        return self._clock() - self._chosen_at >= _LOOK_AGAIN
+
     def _current_feed(self) -> ChangeFeed | None:
         """The feed that upstream has now."""
         self._feed = self._choose()
+        self._chosen_at = self._clock()
         if self._feed is None:
             self._not_before = self._clock() + _LOOK_AGAIN
             state = self._file.state()
@@ -156,23 +163,15 @@ class Follow:
 
     def _note_quarantine(self, project: NormalizedName, rows: tuple[Change, ...]) -> None:
         """What upstream quarantines is refused at once, also by the address of its files."""
-        gone = self._vanished.read(project)
-        refused = dict(gone.refused)
-        for row in rows:
-            key = row.version or WHOLE
-            if scope := quarantine_of(row):
-                refused[WHOLE if scope == "project" else key] = (
-                    f"upstream has quarantined the {scope}"
-                )
-            elif scope := clearance_of(row):
-                refused.pop(WHOLE if scope == "project" else key, None)
-        if refused != gone.refused:
-            log.warning("%s: %s: %s", self.name, project, refused or "quarantine cleared")
-            self._vanished.write(project, replace(gone, refused=refused))
+        if any(quarantine_of(row) or clearance_of(row) for row in rows):
+            log.warning("%s: %s: %s", self.name, project, ", ".join(row.action for row in rows))
+            self._vanished.update(project, lambda gone: _judged(gone, rows))
 
     def _fail(self, error: UpstreamError) -> None:
         """Log once a state, and wait longer each time."""
         self._failures += 1
+        if isinstance(error, Unsupported):
+            self._feed = None  # it had one: next time, what it has is found out anew
         pause = min(_LONGEST_PAUSE, self.every * 2 ** min(self._failures, 10))
         self._not_before = self._clock() + max(pause, error.retry_after or 0) - self.every
         state = self._file.state()
@@ -193,6 +192,19 @@ class Follow:
             old = promise is not None and promise.since < now - _KEEP_PROMISES
             if old and self._pages.held(project) is None:
                 self._promises.drop(project)
+
+
+def _judged(gone: Gone, rows: tuple[Change, ...]) -> Gone:
+    """What is refused, after these rows."""
+    refused = dict(gone.refused)
+    for row in rows:
+        key = row.version or WHOLE
+        if scope := quarantine_of(row):
+            reason = f"upstream has quarantined the {scope}"
+            refused[WHOLE if scope == "project" else key] = reason
+        elif scope := clearance_of(row):
+            refused.pop(WHOLE if scope == "project" else key, None)
+    return replace(gone, refused=refused)
 
 
 def _pause(feed: ChangeFeed, every: float) -> float:
