@@ -7,8 +7,9 @@ import re
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import Semaphore
 
 import requests
 from urllib3.exceptions import HTTPError as Urllib3Error
@@ -19,6 +20,8 @@ from devpi_server.upstream.addresses import host_of
 from devpi_server.upstream.base import Stream
 
 log = logging.getLogger(__name__)
+
+_BEGINNING = 3 * 1024 * 1024  # bytes
 
 _CHUNK = 256 * 1024
 _LONGEST_REASON = 100
@@ -76,18 +79,25 @@ class Body:
             yield piece
 
 
-def whole(answer: Stream, limit: int, deadline: float) -> bytes:
+def whole(answer: Stream, limit: int, deadline: float, large: Semaphore | None = None) -> bytes:
     """The body in memory.
 
+    :param large: is held while more than the beginning of the body is in memory.
     :raises Corrupt: it is longer than the limit in bytes.
     :raises TimedOut: it takes longer than until the deadline.
     """
     document = bytearray()
-    for chunk in answer.decoded(limit):
-        document += chunk
-        if time.monotonic() > deadline:
-            raise TimedOut(f"{host_of(answer.url)} sends its answer too slowly")
-    return bytes(document)
+    with ExitStack() as stack:
+        for chunk in answer.decoded(limit):
+            document += chunk
+            if large is not None and len(document) > _BEGINNING:
+                if not large.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                    raise TimedOut("too many large pages arrive at the same time")
+                stack.callback(large.release)
+                large = None
+            if time.monotonic() > deadline:
+                raise TimedOut(f"{host_of(answer.url)} sends its answer too slowly")
+        return bytes(document)
 
 
 def _gunzip(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import email.utils
 import ssl
+import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,8 @@ ACCEPT_PAGE = (
     "application/vnd.pypi.simple.v1+json, "
     "application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 )
-LARGEST_PAGE = 64 * 1024 * 1024  # bytes, decoded; the largest real page has 11 MB
+LARGEST_PAGE = 32 * 1024 * 1024  # bytes, decoded; the largest real page has 11 MB
+_LARGE_AT_ONCE = 2  # pages of more than a few megabytes that are received at the same time
 LARGEST_ANSWER = 32 * 1024 * 1024  # bytes, decoded; 50,000 rows of a changelog have 15 MB
 _HOPS = 8
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -125,6 +127,8 @@ class RequestsClient:
             pool_maxsize=_CONNECTIONS,
         )
         weakref.finalize(self, self._adapter.close)  # also where nobody calls ``close``
+        # All flights at once with the largest page would need gigabytes.
+        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
         self._origins: BoundedCache[str, _Origin] = BoundedCache(_ORIGINS)
         # Origin or address → when it may be asked again, as it told us by Retry-After.
         self._pauses: BoundedCache[str, float] = BoundedCache(_ORIGINS)
@@ -138,7 +142,7 @@ class RequestsClient:
         with self._stream(url, etag, self._timeout, page=True) as answer:
             if isinstance(answer, NotModified | Absent):
                 return answer
-            document = whole(answer, LARGEST_PAGE, deadline)
+            document = whole(answer, LARGEST_PAGE, deadline, self._large)
             return Fresh(answer.url, document, answer.content_type, answer.etag, answer.serial)
 
     def stream(

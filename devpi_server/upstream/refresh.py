@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from devpi_server import names
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _GIVE_UP = 600.0  # seconds that an answer may stay behind until it is accepted
 _SHORTEST, _LONGEST = 1.0, 60.0  # seconds between two tries while it is behind
+_LARGE = 1024 * 1024  # bytes
 _REMEMBERED = 10_000  # projects that are behind at the same time
 
 
@@ -87,6 +90,7 @@ class Refresher:
         self._trust = trust
         self._rules = rules
         self._clock = clock
+        self._parsing = threading.Lock()
         self._behind: BoundedCache[str, _Behind] = BoundedCache(_REMEMBERED)
 
     def is_resting(self, project: NormalizedName) -> bool:
@@ -163,7 +167,11 @@ class Refresher:
         # Upstream without ETags says "not modified" by sending the same bytes.
         if same and head is not None:
             return self._revalidate(project, head, promise)
-        page = parse.page(answer.document, answer.content_type, answer.url, project, answer.serial)
+        # Parsing takes several times the memory of the document: one large page after another.
+        with self._parsing if len(answer.document) > _LARGE else nullcontext():
+            page = parse.page(
+                answer.document, answer.content_type, answer.url, project, answer.serial
+            )
         behind = self._is_behind(project, page.serial, head, promise)
         if behind and head is not None:
             return self._stay(project)
