@@ -9,6 +9,10 @@
     │   └── NoSuchFile
     ├── Refused         the request is at fault
     │   ├── InvalidName
+    │   ├── BadRequest      what was sent cannot be used
+    │   │   ├── InvalidForm
+    │   │   ├── InvalidArtefact
+    │   │   └── DigestMismatch
     │   └── Forbidden       known, and not to be had
     │       └── BlockedByPolicy
     ├── UpstreamError   cannot tell: upstream is at fault, or out of reach
@@ -67,6 +71,22 @@ class Refused(DevpiError):
 
 class InvalidName(Refused):
     """A project, index or file name that no standard allows."""
+
+
+class BadRequest(Refused):
+    """What the client sent cannot be used as it is."""
+
+
+class InvalidForm(BadRequest):
+    """A field of the form is missing, or says what it must not."""
+
+
+class InvalidArtefact(BadRequest):
+    """A distribution file is not what its name or the form says, or nobody could install it."""
+
+
+class DigestMismatch(BadRequest):
+    """The bytes that arrived are not those that the client has a digest of."""
 
 
 class Forbidden(Refused):
