@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,14 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A file that is not held, and that the client has already."""
+
+    filename: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Described:
     """What can be said of a file without its body."""
 
@@ -63,17 +71,27 @@ class Described:
     held: bool
 
 
+ClientHas = Callable[[str], bool]  # the file of this sha256, according to its request
+
+
+def _has_nothing(_sha256: str) -> bool:
+    return False
+
+
 class Downloads:
     """The files of all indexes."""
 
     def __init__(self, indexes: Indexes) -> None:
         self._indexes = indexes
 
-    def open(self, index: str, path: str) -> Ready | Coming | Elsewhere:
+    def open(
+        self, index: str, path: str, client_has: ClientHas = _has_nothing
+    ) -> Ready | Coming | Elsewhere | Unchanged:
         """The file at the path of the index: held, on its way, or not for us to fetch.
 
         :param path: ``+f/…/<filename>`` or ``+e/…/<filename>``, also of a companion
             (``.metadata``, ``.asc``); decoded once.
+        :param client_has: what it has is not fetched.
         :raises NotFound: there is no such index, or it is known not to have the file.
         :raises UpstreamError: cannot tell.
         :raises StoreError: the disk is sick.
@@ -86,8 +104,8 @@ class Downloads:
         wanted = self._wanted(found, path)
         if isinstance(wanted, Ready):
             return wanted
-        if found.sends_elsewhere:
-            return Elsewhere(wanted.link.url)
+        if (spared := _spared(found, wanted, client_has)) is not None:
+            return spared
         try:
             joined = files.join(wanted)
         except NoSuchFile:
@@ -116,8 +134,10 @@ class Downloads:
         _expect_allowed(found, NormalizedName(held[0].project), held[0].filename)
         return _ready(*held)
 
-    def describe(self, index: str, path: str) -> Described:
-        """What can be said of the file without fetching it; raises as ``open`` does."""
+    def describe(
+        self, index: str, path: str, client_has: ClientHas = _has_nothing
+    ) -> Described | Elsewhere | Unchanged:
+        """What can be said of the file without fetching it; takes and raises as ``open`` does."""
         found = self._indexes.find(index)
         held = found.mirror.files.find(path)
         if held is not None:
@@ -126,6 +146,8 @@ class Downloads:
         wanted = self._wanted(found, path)
         if isinstance(wanted, Ready):
             return Described(wanted.filename, wanted.sha256, wanted.size, held=True)
+        if (spared := _spared(found, wanted, client_has)) is not None:
+            return spared
         size = found.mirror.files.size(wanted)
         return Described(wanted.link.filename, wanted.link.digests.get("sha256"), size, held=False)
 
@@ -238,6 +260,16 @@ def _expect_allowed(index: Index, project: NormalizedName, filename: str) -> Non
         raise BlockedByPolicy(f"{filename} is blocked: {reason}")
     if any(link.filename == base for link in gone.links):
         log.info("serving %s, which upstream has removed", filename)
+
+
+def _spared(index: Index, wanted: Wanted, client_has: ClientHas) -> Elsewhere | Unchanged | None:
+    """Why upstream need not be asked for a file that is not held, if it need not."""
+    if index.sends_elsewhere:
+        return Elsewhere(wanted.link.url)
+    sha256 = wanted.link.digests.get("sha256")
+    if sha256 is not None and client_has(sha256):
+        return Unchanged(wanted.link.filename, sha256)
+    return None
 
 
 def _paths(link: Link) -> Iterator[str]:

@@ -9,7 +9,7 @@ import bottle
 from devpi_server.concurrency import Blocking, wait_for
 from devpi_server.errors import TimedOut
 from devpi_server.records import Origin
-from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready
+from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready, Unchanged
 from devpi_server.store.incoming import translated
 from devpi_server.upstream.arriving import Reader
 from devpi_server.web import conditional, simple
@@ -48,7 +48,7 @@ class Files:
     def _file(self, index_name: str, path: str) -> bottle.HTTPResponse:
         if bottle.request.method == "HEAD":
             return self._head(index_name, path)
-        found = self._downloads.open(index_name, path)
+        found = self._downloads.open(index_name, path, _is_held_by_client)
         if isinstance(found, Ready):
             environ = bottle.request.environ
             self._hot.remember_file(environ, index_name, path)
@@ -56,18 +56,24 @@ class Files:
                 return _response(held_answer(found, environ))
         if isinstance(found, Elsewhere):
             return simple.found(found.url)
+        if isinstance(found, Unchanged):
+            return _unchanged(found.filename, found.sha256, Origin.MISS)
         return self._coming(found)
 
     def _head(self, index_name: str, path: str) -> bottle.HTTPResponse:
-        described = self._downloads.describe(index_name, path)
-        origin = Origin.HIT if described.held else Origin.MISS
-        headers = file_headers(described.filename, described.sha256, origin)
-        if _is_held_by_client(described.sha256):
-            return bottle.HTTPResponse(b"", "304 Not Modified", headers)
-        if described.size is None:
+        found = self._downloads.describe(index_name, path, _is_held_by_client)
+        if isinstance(found, Elsewhere):
+            return simple.found(found.url)
+        if isinstance(found, Unchanged):
+            return _unchanged(found.filename, found.sha256, Origin.MISS)
+        origin = Origin.HIT if found.held else Origin.MISS
+        if found.sha256 is not None and _is_held_by_client(found.sha256):
+            return _unchanged(found.filename, found.sha256, origin)
+        headers = file_headers(found.filename, found.sha256, origin)
+        if found.size is None:
             # bottle would say "Content-Length: 0" for an empty body; this one is not sent.
             return bottle.HTTPResponse(iter((b" ",)), "200 OK", headers)
-        headers["Content-Length"] = str(described.size)
+        headers["Content-Length"] = str(found.size)
         return bottle.HTTPResponse(b"", "200 OK", headers)
 
     def _coming(self, coming: Coming) -> bottle.HTTPResponse:
@@ -76,8 +82,6 @@ class Files:
             _wait_for_the_length(coming)
         size = coming.arriving.length
         headers = file_headers(coming.filename, coming.sha256, Origin.MISS)
-        if _is_held_by_client(coming.sha256):
-            return bottle.HTTPResponse(b"", "304 Not Modified", headers)
         part = None if size is None else _span(coming.sha256, size)
         if part is UNSATISFIABLE:
             return _response(unsatisfiable(size or 0))
@@ -140,9 +144,12 @@ def _span(sha256: str | None, size: int) -> Span | None:
     )
 
 
-def _is_held_by_client(sha256: str | None) -> bool:
-    condition = bottle.request.get_header("If-None-Match")
-    return sha256 is not None and conditional.is_held_by_client(condition, sha256)
+def _is_held_by_client(sha256: str) -> bool:
+    return conditional.is_held_by_client(bottle.request.get_header("If-None-Match"), sha256)
+
+
+def _unchanged(filename: str, sha256: str, origin: Origin) -> bottle.HTTPResponse:
+    return bottle.HTTPResponse(b"", "304 Not Modified", file_headers(filename, sha256, origin))
 
 
 def _response(answer: Answer) -> bottle.HTTPResponse:

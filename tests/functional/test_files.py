@@ -183,6 +183,24 @@ def test_a_client_that_holds_the_file_gets_304(up: Upstream, server: Client) -> 
     assert server(path, {"If-None-Match": '"other"'}).body == file.data
 
 
+def test_what_a_client_holds_is_not_fetched_for_it(
+    up: Upstream, server: Client, datadir: Path
+) -> None:
+    """The link tells the digest, so neither the file nor its size is asked for."""
+    file = up.release("demo", "1.0")
+    path = server.address("demo", file.filename)
+    metadata = hashlib.sha256(server(f"{path}.metadata").body).hexdigest()
+    shutil.rmtree(datadir / "files")
+    up.clear()
+
+    for wanted, tag in ((path, file.sha256), (f"{path}.metadata", metadata)):
+        for method in ("GET", "HEAD"):
+            answer = server(wanted, {"If-None-Match": f'"{tag}"'}, method=method)
+            assert (answer.status, answer.headers["ETag"]) == (304, f'"{tag}"')
+            assert answer.origin == "miss"
+    assert up.requests == []
+
+
 def test_any_accept_encoding_gets_identity(up: Upstream, server: Client) -> None:
     """pip hashes the raw bytes: a file is never sent in a content encoding."""
     file = up.release("demo", "1.0", size=LARGE)

@@ -270,12 +270,12 @@ def test_a_mirror_of_external_urls_sends_clients_to_upstream(
     server = app("--configfile", str(config))
     address = server.address("demo", file.filename)
 
-    answers = [server(address), server(f"{address}.metadata")]
-
     url = up.url.rstrip("/") + file.path
-    assert [answer.status for answer in answers] == [302, 302]
-    assert [answer.headers["Location"] for answer in answers] == [url, f"{url}.metadata"]
-    assert up.count(file.path) == 0
+    for method in ("GET", "HEAD"):
+        answers = [server(wanted, method=method) for wanted in (address, f"{address}.metadata")]
+        assert [answer.status for answer in answers] == [302, 302]
+        assert [answer.headers["Location"] for answer in answers] == [url, f"{url}.metadata"]
+    assert up.count(file.path, None) == 0
     assert held(server.datadir) == {}
 
 
