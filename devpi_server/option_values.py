@@ -122,6 +122,20 @@ def networks(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def modifiers(text: str) -> tuple[str, ...]:
+    """Names of users and, with a colon in front, of groups.
+
+    Why root has to be there: it makes the first users, so without it nobody ever could.
+    """
+    found = dict.fromkeys(each for part in text.split(",") if (each := part.strip()))
+    for each in found:
+        if not re.fullmatch(r":?[^:/+]+", each) or not each.isprintable():
+            raise ValueError(f'"{each}" is neither a user nor a :group')
+    if "root" not in found:
+        raise ValueError("root is missing")
+    return tuple(found)
+
+
 def proxy(text: str) -> str:
     try:
         return text if text == "*" else str(ipaddress.ip_address(text))

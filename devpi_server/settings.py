@@ -53,6 +53,9 @@ class Settings:
     gendeploy: Path | None = None
     gen_config: bool = False
     processes: int = 1
+    secretfile: Path | None = None
+    login_lifetime: float = 36000.0
+    restrict_modify: tuple[str, ...] | None = None  # None: anybody may
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,13 @@ OPTIONS = (
            "URL under which clients reach the server, where a proxy does not tell"),
     Option("trusted-proxy", option_values.proxy, None, "IP", "web",
            'address of the proxy whose X-Forwarded headers count, "*" for any'),
+    Option("secretfile", option_values.path, None, "FILE", "security",
+           "file with the secret that login tokens are signed with, instead of one in datadir"),
+    Option("login-lifetime", option_values.seconds(1), "36000", "SECS", "security",
+           "time from a login until its token expires"),
+    Option("restrict-modify", option_values.modifiers, None, "SPEC", "security",
+           "users and :groups, with commas between, that alone may create and change users and "
+           "indexes; root has to be one of them"),
     Option("bottleserver", option_values.word, "waitress", "TYPE", "deploy",
            "server to run on: waitress, granian or another that bottle knows"),
     Option("debug", option_values.switch, "no", "", "deploy", "log everything"),
@@ -183,6 +193,7 @@ GROUPS = {
     "main": "main options",
     "mirror": "how upstream is asked",
     "web": "how requests are answered",
+    "security": "who may do what",
     "deploy": "deployment options",
 }
 
@@ -290,7 +301,7 @@ def _choose(option: Option, sources: Sequence[Sequence[_Given]], faults: list[st
                 faults.append(f"{given.place}: {fault}")
                 continue
             before = values.get(given.place)
-            if isinstance(before, tuple) and isinstance(value, tuple):
+            if option.many and isinstance(before, tuple) and isinstance(value, tuple):
                 value = tuple(dict.fromkeys(before + value))
             values[given.place] = value
         if len(set(values.values())) > 1:

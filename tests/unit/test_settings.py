@@ -55,6 +55,9 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         trusted_proxy=None,
         bottleserver="waitress",
         debug=False,
+        secretfile=None,
+        login_lifetime=36000.0,
+        restrict_modify=None,
     )
 
 
@@ -66,6 +69,12 @@ CHAIN = {
     "datadir": (["/a", "/b", "/c"], [Path("/a"), Path("/b"), Path("/c")]),
     "outside-url": (["http://a", "http://b", "http://c"], ["http://a", "http://b", "http://c"]),
     "trusted-proxy": (["::1", "*", "127.0.0.1"], ["::1", "*", "127.0.0.1"]),
+    "secretfile": (["/a", "/b", "/c"], [Path("/a"), Path("/b"), Path("/c")]),
+    "login-lifetime": (["1", "2.5", "3e5"], [1.0, 2.5, 300000.0]),
+    "restrict-modify": (
+        ["root", "root,:ops", "root,a"],
+        [("root",), ("root", ":ops"), ("root", "a")],
+    ),
 }
 
 
@@ -156,6 +165,18 @@ def test_the_data_directory_is_absolute_and_knows_home(monkeypatch: pytest.Monke
     assert settings("--datadir=x").datadir == Path.cwd() / "x"
 
 
+def test_groups_and_users_stand_between_commas_whatever_the_blanks() -> None:
+    told = settings("--restrict-modify= :Domain Users ,root,, alice,root,")
+
+    assert told.restrict_modify == (":Domain Users", "root", "alice")
+
+
+def test_the_last_of_those_who_may_modify_counts_alone() -> None:
+    told = settings("--restrict-modify=root,alice", "--restrict-modify=root,bob")
+
+    assert told.restrict_modify == ("root", "bob")
+
+
 def test_urls_end_as_their_users_need_them() -> None:
     assert read(["--mirror-url=http://u/simple"], {}).mirrors[0].urls == ("http://u/simple/",)
     assert settings("--outside-url=https://me/pypi/").outside_url == "https://me/pypi"
@@ -187,6 +208,14 @@ WRONG = [
     ("host", "http://localhost", '"http://localhost" is not a name'),
     ("bottleserver", "a b", '"a b" is not a name'),
     ("datadir", "~no-such-user/x", '"~no-such-user/x" has no home directory to start from'),
+    ("login-lifetime", "0", "0 is not at least 1 seconds"),
+    ("login-lifetime", "forever", '"forever" is not a number of seconds'),
+    ("restrict-modify", "alice,:ops", "root is missing"),
+    ("restrict-modify", ":root", "root is missing"),
+    ("restrict-modify", ",", "root is missing"),
+    ("restrict-modify", "root,:", '":" is neither a user nor a :group'),
+    ("restrict-modify", "root,a:b", '"a:b" is neither a user nor a :group'),
+    ("restrict-modify", "root,a/b", '"a/b" is neither a user nor a :group'),
     ("host", "", "has no value"),
     ("datadir", " ", "has no value"),
 ]
@@ -238,8 +267,8 @@ def test_a_wrong_value_is_a_fault_even_where_another_overrides_it() -> None:
 
 
 def test_a_fault_does_not_repeat_a_password() -> None:
-    assert "secret" not in "".join(faults("--mirror-url=ftp://me:secret@host/"))
-    assert "secret" not in repr(settings("--mirror-url=http://me:secret@host/"))
+    assert "hunter2" not in "".join(faults("--mirror-url=ftp://me:hunter2@host/"))
+    assert "hunter2" not in repr(settings("--mirror-url=http://me:hunter2@host/"))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +375,7 @@ mirrors:
   root/pypi:
     mirror_keep_vanished: yes
   root/pytorch:
-    mirror_url: http://me:secret@torch/whl/cu130
+    mirror_url: http://me:hunter2@torch/whl/cu130
     mirror-cache-expiry: 600
     mirror_no_project_list: true
     mirror_allow_networks: [10.0.0.0/8, "fd00::/8"]
@@ -359,7 +388,7 @@ def test_the_file_declares_mirrors_beside_the_built_in_one(write: Write) -> None
         MirrorSettings("root/pypi", ("http://upstream/simple/",), keep_vanished=True),
         MirrorSettings(
             "root/pytorch",
-            ("http://me:secret@torch/whl/cu130/",),
+            ("http://me:hunter2@torch/whl/cu130/",),
             600.0,
             no_project_list=True,
             allow_networks=("10.0.0.0/8", "fd00::/8"),
@@ -422,7 +451,7 @@ WRONG_WORDS = [
     ("mirror_flat: maybe", 'mirror_flat of {place}: "maybe" is neither yes nor no'),
     ("mirror_flat: [yes, no]", "mirror_flat of {place}: takes one value"),
     ("mirror_crawl:", "mirror_crawl of {place}: has no value"),
-    ("mirror_changelog_url: ftp://me:secret@a/", f"mirror_changelog_url of {{place}}: {NOT_A_URL}"),
+    ("mirror_changelog_url: ftp://me:x@a/", f"mirror_changelog_url of {{place}}: {NOT_A_URL}"),
     ("mirror_allow_networks: ::1/8",
      'mirror_allow_networks of {place}: "::1/8" is not a network: ::1/8 has host bits set'),
     ("mirror_ca_file: /no/such.pem",
@@ -480,7 +509,7 @@ def test_the_faults_of_all_mirrors_come_with_all_others(write: Write) -> None:
 
 
 def test_the_settings_of_a_mirror_do_not_show_its_password(write: Write) -> None:
-    assert "secret" not in repr(settings("-c", write(MIRRORS)))
+    assert "hunter2" not in repr(settings("-c", write(MIRRORS)))
 
 
 def test_an_unknown_bottleserver_is_told_with_what_was_meant() -> None:
