@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -52,6 +53,7 @@ from devpi_server.workers.follow import Follow
 from devpi_server.workers.harvest import Harvest
 from devpi_server.workers.interest import Interest
 
+_SETTLING = 10.0  # seconds that files which have been received get to be kept at the end
 _PAGE_FLIGHTS = 32  # threads: pages of a mirror that are being asked for at the same time
 
 
@@ -64,15 +66,24 @@ class Services:
     app: Application
     workers: Sequence[Worker]
     closers: Sequence[Callable[[], None]]
+    settlers: Sequence[Callable[[float], None]]
     supervisor: Supervisor = field(default_factory=Supervisor)
 
     def start(self) -> None:
         """Begin the background work of this process."""
+        atexit.register(self.settle)
         for worker in self.workers:
             self.supervisor.start(worker)
 
+    def settle(self) -> None:
+        """Finish what cannot be left half-done, within some seconds."""
+        deadline = time.monotonic() + _SETTLING
+        for settle in self.settlers:
+            settle(max(0.0, deadline - time.monotonic()))
+
     def close(self) -> None:
         """Let go of connections and locks, for a process that goes on without the server."""
+        atexit.unregister(self.settle)
         self.supervisor.stop()
         for close in self.closers:
             close()
@@ -117,7 +128,14 @@ def build(
     )
     workers = [worker for each in mirrors for worker in each.workers()]
     closers = [*(each.close for each in mirrors), store.locks.close]
-    return Services(settings, indexes, app, [] if settings.offline_mode else workers, closers)
+    return Services(
+        settings,
+        indexes,
+        app,
+        [] if settings.offline_mode else workers,
+        closers,
+        settlers=[each.settle for each in mirrors],
+    )
 
 
 def _open_store(folder: Path) -> _Store:
@@ -193,6 +211,7 @@ class _MirrorWiring:
         )
         self._pages = self._page_cache()
         self._source = self._make_source()
+        self.settle = self._source.files.settle
 
     def _page_cache(self) -> PageCache:
         files = PageFiles(self._folder / "pages", self._store.incoming, self._clock)

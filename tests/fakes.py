@@ -138,6 +138,7 @@ class Resource:
     tells_length: bool = True
     breaks_after: int | None = None  # bytes
     encoded: bool = False
+    before_its_end: Callable[[], object] | None = None  # called when all but the end is sent
 
 
 class FakeClient:
@@ -202,6 +203,8 @@ class _FakeStream:
     def chunks(self) -> Iterator[bytes]:
         body = self._resource.body[: self._resource.breaks_after]
         for at in range(0, len(body), 1000):
+            if self._resource.before_its_end and at + 1000 >= len(body):
+                self._resource.before_its_end()
             yield body[at : at + 1000]
         if self.length not in (None, len(body)):
             raise Unreachable(f"upstream broke off after {len(body)} of {self.length} bytes")

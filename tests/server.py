@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -272,11 +272,14 @@ class ServerProcess(Http):
 
     :param options: of the command line; it listens on a free port of 127.0.0.1.
     :param log: file for its stderr.
+    :param program: what Python is to run.
     """
 
-    def __init__(self, *options: str, log: Path) -> None:
+    def __init__(
+        self, *options: str, log: Path, program: Sequence[str] = ("-m", "devpi_server")
+    ) -> None:
         self.log = log
-        command = [sys.executable, "-m", "devpi_server", "--host", "127.0.0.1", "--port", "0"]
+        command = [sys.executable, *program, "--host", "127.0.0.1", "--port", "0"]
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [*command, *options],

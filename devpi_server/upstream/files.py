@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from devpi_server.concurrency import Alarm, Crew, SingleFlight
+from devpi_server.concurrency import Alarm, Crew, SingleFlight, land
 from devpi_server.errors import Corrupt, DevpiError, NoSuchFile, StoreError, TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link
@@ -129,6 +129,16 @@ class FileFetcher:
         with self._guard:
             arriving = self._under_way.get(path)
         return arriving.finished if arriving is not None and arriving.is_verified() else None
+
+    def settle(self, seconds: float) -> None:
+        """Let the files that have been received in whole be kept, before the process ends."""
+        deadline = time.monotonic() + seconds
+        with self._guard:
+            received = [each for each in self._under_way.values() if each.is_verified()]
+        if received:
+            log.info("keeping what has been received: %d files", len(received))
+        for each in received:
+            land(each.finished, max(0.0, deadline - time.monotonic()))
 
     def metadata_of(
         self, wheel: HeldFile, promised: str | None = None

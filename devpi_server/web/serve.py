@@ -60,7 +60,7 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
     :raises ConfigError: the address cannot be used, or the server is not installed.
     """
     sockets = bind(settings.host, settings.port)
-    port = sockets[0].getsockname()[1]
+    address, port = _first(sockets)
     if settings.bottleserver == "waitress":
         server = WaitressServer(served.app, sockets, settings.threads)
         served.start()
@@ -74,7 +74,7 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
         package = "'devpi-server[fast]'" if kind == "granian" else module
         raise ConfigError([f"--bottleserver {kind} needs: pip install {package}"])
     if kind == "granian":
-        _serve_granian(served, settings, port, announce)
+        _serve_granian(served, settings, address, port, announce)
     else:
         announce(_url(settings.host, port))
         app = _started_where_it_serves(served)
@@ -108,13 +108,22 @@ def _started_where_it_serves(served: Served) -> WSGIApp:
     return answer
 
 
-def _serve_granian(served: Served, settings: Settings, port: int, announce: Announce) -> None:
+def _first(sockets: list[socket.socket]) -> tuple[str, int]:
+    """Address and port for a server that takes one only: IPv4 where there is a choice."""
+    first = min(sockets, key=lambda sock: sock.family != socket.AF_INET)
+    address, port = first.getsockname()[:2]
+    return address, port
+
+
+def _serve_granian(
+    served: Served, settings: Settings, address: str, port: int, announce: Announce
+) -> None:
     from granian import Granian  # noqa: PLC0415 - optional: the extra "fast"
     from granian.constants import Interfaces  # noqa: PLC0415
 
     server = Granian(
         "devpi_server",
-        address=socket.gethostbyname(settings.host),
+        address=address,
         port=port,
         interface=Interfaces.WSGI,
         blocking_threads=max(_GRANIAN_THREADS, settings.threads),

@@ -195,11 +195,26 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self.server.alarm.after(parked.seconds, resume)
         parked.flight.add_done_callback(resume)
 
+    def readable(self) -> bool:
+        return self._asked(super().readable)
+
     def writable(self) -> bool:
+        return self._asked(self._is_writable)
+
+    def _is_writable(self) -> bool:
         first = self.outbufs[0]  # looked at once: another thread may be sending
         if not self.will_close and isinstance(first, _ReaderBuffer):
             return first.is_ready()
         return bool(super().writable())
+
+    def _asked(self, question: Callable[[], object]) -> bool:
+        """The answer; where it fails, this connection ends, not the loop of all others."""
+        try:
+            return bool(question())
+        except Exception:
+            log.exception("a connection fails and is closed")
+            self.handle_close()
+            return False
 
 
 def _room_for_connections() -> int:
@@ -276,7 +291,7 @@ class WaitressServer:
             server.alarm = alarm
             server.hot = app.hot
             self._servers.append(server)
-        self._stopping = False
+        self._stopping = 0  # or the signal that says so
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT; then finish the requests in flight.
@@ -290,6 +305,8 @@ class WaitressServer:
         ready()
         while not self._stopping:
             self._turn(1.0)
+        name = signal.Signals(self._stopping).name
+        log.info("told to stop by %s, finishing requests in flight", name)
         for server in self._servers:
             server.accepting = False
             server.del_channel()
@@ -303,8 +320,8 @@ class WaitressServer:
         wasyncore.loop(timeout=seconds, use_poll=hasattr(select, "poll"), map=self._map, count=1)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        log.info("told to stop by %s, finishing requests in flight", signal.Signals(number).name)
-        self._stopping = True
+        # Nothing that could be under way in the code that it interrupts: no log, no lock.
+        self._stopping = number
         for server in self._servers:
             server.wake()
 

@@ -29,6 +29,7 @@ from server import (
     Http,
     ServerProcess,
     clean_environment,
+    held,
     mirror_of,
     until,
 )
@@ -148,6 +149,37 @@ def test_sigterm_lets_a_parked_request_have_its_answer(up: Upstream, spawn: Spaw
     assert server.wait() == 0
 
 
+_SLOW_DISK = """
+import os, time
+fsync, flag = os.fsync, os.environ["DISK_GOES_ON"]
+def slow(fd):
+    while not os.path.exists(flag):
+        time.sleep(0.01)
+    fsync(fd)
+os.fsync = slow
+from devpi_server.main import main
+raise SystemExit(main())
+"""
+
+
+def test_sigterm_lets_a_file_be_kept_that_has_been_received(
+    up: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client has it; that the disk has it too takes as long as the disk takes."""
+    file = up.release("demo", "1.0", size=MB)
+    flag, data = tmp_path / "flag", tmp_path / "data"
+    monkeypatch.setenv("DISK_GOES_ON", str(flag))
+    options = mirror_of(up, data, "--refresh", "1000000")
+    with ServerProcess(*options, log=tmp_path / "log", program=("-c", _SLOW_DISK)) as server:
+        assert server(server.address("demo", file.filename)).body == file.data
+        server.terminate()
+        until(lambda: "keeping what has been received" in server.log.read_text())
+        flag.touch()
+
+        assert server.wait() == 0
+    assert held(data)[file.sha256] == MB
+
+
 def test_idle_connections_do_not_hold_up_the_end(up: Upstream, spawn: Spawn) -> None:
     """Keep-alive is no request in flight."""
     server = spawn()
@@ -161,9 +193,9 @@ def test_idle_connections_do_not_hold_up_the_end(up: Upstream, spawn: Spawn) -> 
         assert server.stop() == 0
 
 
-def is_refused(port: int) -> bool:
+def is_refused(port: int, host: str = "127.0.0.1") -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port)).close()
+        socket.create_connection((host, port)).close()
     except ConnectionError:
         return True
     return False
@@ -638,7 +670,7 @@ def granian(spawn: Spawn) -> Spawn:
 
     def start(*options: str) -> ServerProcess:
         server = spawn("--bottleserver", "granian", *options)
-        until(lambda: not is_refused(server.port))
+        until(lambda: not is_refused(server.port, server.host))
         return server
 
     return start
@@ -659,6 +691,15 @@ def test_granian_serves_the_same(up: Upstream, granian: Spawn) -> None:
     tag = server("/simple/demo/").headers["ETag"]
     assert server("/simple/demo/", {"If-None-Match": tag}).status == 304
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("host", ["::1", "localhost"])
+def test_granian_listens_where_it_is_told_to(up: Upstream, granian: Spawn, host: str) -> None:
+    """An IPv6 address is one, too; a name with both kinds is served at the older one."""
+    up.release("demo", "1.0")
+    server = granian("--host", host)
+
+    assert Http(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{server.port}/").links("demo")
 
 
 def test_granian_breaks_off_what_is_spoilt(up: Upstream, granian: Spawn) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from devpi_server.store.blobs_local import LocalBlobs
 from devpi_server.store.heldfiles import Facts, HeldFile, HeldFiles
 from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Lock, Locks
+from devpi_server.upstream import files
 from devpi_server.upstream.arriving import HELD_BACK, Arriving
 from devpi_server.upstream.files import FileFetcher, Wanted
 from devpi_server.upstream.shelf import Shelf
@@ -237,6 +240,58 @@ def test_a_full_disk_is_told_and_the_verified_bytes_are_served(world: World) -> 
     assert isinstance(arriving.finished.exception(LONG), Full)
     assert world.held.find(wanted().path) is None
     assert world.locks.try_hold(_key(world, wanted())) is not None
+
+
+# The end
+
+
+class Slow(MemoryBlobs):
+    """A store whose disk takes its time to keep something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def incoming(self, prefix: str = "") -> IncomingBlob:
+        incoming = super().incoming(prefix)
+        keep = incoming.commit
+
+        def commit() -> Blob:
+            assert self.goes_on.wait(LONG)
+            return keep()
+
+        incoming.commit = commit  # type: ignore[method-assign]
+        return incoming
+
+
+def test_the_end_waits_until_what_was_received_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has all bytes already; to end now would be to have fetched them in vain."""
+    disk = world.blobs = Slow()
+    fetcher = world.fetcher()
+    assert whole(fetcher.join(wanted())) == BODY
+
+    def wait(flight: Future[HeldFile], seconds: float) -> None:
+        disk.goes_on.set()
+        flight.result(LONG)
+
+    monkeypatch.setattr(files, "land", wait)
+    fetcher.settle(LONG)
+    assert fetcher.find(wanted().path) is not None
+
+
+def test_the_end_does_not_wait_for_what_is_still_to_come(world: World) -> None:
+    """Whoever wanted it has gone: it is fetched again when somebody asks."""
+    goes_on = threading.Event()
+    world.client.resources[URL] = Resource(BODY, before_its_end=lambda: goes_on.wait(LONG))
+    fetcher = world.fetcher()
+    arriving = fetcher.join(wanted())
+    fetcher.settle(LONG)
+    assert isinstance(arriving, Arriving)
+    assert not arriving.finished.done()
+    goes_on.set()
+    arriving.finished.result(LONG)
 
 
 # Metadata out of wheels

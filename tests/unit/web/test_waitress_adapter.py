@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -25,21 +26,32 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 def answer_of(app: App) -> bytes:
     """What a client gets for a request that is taken for a hot one."""
+    return talk(app, ask)
+
+
+def ask(address: tuple[str, int], path: str = "/") -> bytes:
+    """The beginning of the answer; nothing, where the connection is closed."""
+    with socket.create_connection(address, WITHIN) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return client.recv(12)
+
+
+def talk(app: App, client: Callable[[tuple[str, int]], bytes]) -> bytes:
+    """What the client says that it got from a server of the application."""
     listening = socket.create_server(("127.0.0.1", 0))
     hot = SimpleNamespace(is_ready=lambda *_: True)
     server = WaitressServer(Application(app, hot), [listening], 2)  # type: ignore[arg-type]
-    client = socket.create_connection(listening.getsockname(), WITHIN)
+    address = listening.getsockname()
     answers: list[bytes] = []
 
-    def ask() -> None:
-        with client, server_stops_after(server):
-            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            answers.append(client.recv(12))
+    def run() -> None:
+        with server_stops_after(server):
+            answers.append(client(address))
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    talking = threading.Thread(target=run)
+    talking.start()
     server.run(lambda: None)
-    asking.join(WITHIN)
+    talking.join(WITHIN)
     wasyncore.close_all(server._map)
     return b"".join(answers)
 
@@ -52,7 +64,7 @@ class server_stops_after:  # noqa: N801 - reads as a sentence
         pass
 
     def __exit__(self, *_: object) -> bool:
-        self._server._stopping = True
+        self._server._stopping = signal.SIGTERM
         for each in self._server._servers:
             each.wake()
         return True
@@ -111,3 +123,69 @@ def test_what_is_not_hot_after_all_is_answered_by_another_thread() -> None:
     assert answer_of(app) == b"HTTP/1.1 200"
     assert len(threads) == 2
     assert threads[1].startswith("waitress-")
+
+
+class BrokenReader:
+    """Of a file that arrives; fails whenever the I/O thread looks at it."""
+
+    length = 100
+
+    def on_news(self, wake: Callable[[], None]) -> None:
+        pass
+
+    def peek(self, size: int) -> bytes:
+        return b""
+
+    def is_over(self) -> bool:
+        return False
+
+    def ready(self) -> bool:
+        raise ValueError("broken")
+
+    def blocks(self, gap: float) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_connection_that_fails_does_not_end_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody would serve them: there is one loop."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "100")])
+        if environ["PATH_INFO"] != "/broken":
+            return [bytes(100)]
+        wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](
+            Sending(BrokenReader(), None)  # type: ignore[arg-type]
+        )
+        return wrapped
+
+    def client(address: tuple[str, int]) -> bytes:
+        with socket.create_connection(address, WITHIN) as broken:
+            broken.sendall(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n")
+            while broken.recv(1000):
+                pass
+        return ask(address)
+
+    assert talk(app, client) == b"HTTP/1.1 200"
+    assert "a connection fails and is closed" in caplog.text
+
+
+def test_a_signal_that_comes_while_a_line_is_logged_is_heeded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it interrupts may hold the stream's lock, or its buffer."""
+
+    def reenter(*_: object) -> None:
+        raise RuntimeError("reentrant call inside a buffer")
+
+    monkeypatch.setattr("devpi_server.web.waitress_adapter.log.info", reenter)
+    listening = socket.create_server(("127.0.0.1", 0))
+    hot = SimpleNamespace(is_ready=lambda *_: True)
+    server = WaitressServer(Application(lambda *_: (), hot), [listening], 1)  # type: ignore[arg-type]
+    server._stop(signal.SIGTERM, None)
+    assert server._stopping
+    wasyncore.close_all(server._map)
