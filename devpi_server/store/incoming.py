@@ -139,10 +139,10 @@ class Incoming:
             part.abandon()
 
     def find(self, prefix: str) -> Path | None:
-        """A part whose name starts with the prefix, of any process."""
+        """A part whose name starts with the prefix and that is being written, by any process."""
         with translated("look for a file under way"), os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.name.startswith(prefix):
+                if entry.name.startswith(prefix) and _has_writer(entry.path):
                     return self.folder / entry.name
         return None
 
@@ -168,6 +168,23 @@ class Incoming:
             return True
         finally:
             os.close(fd)
+
+
+def _has_writer(path: str) -> bool:
+    """Whether the part's writer lives."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared: who else looks at the same moment is not taken for the writer.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -157,6 +157,17 @@ def test_a_part_is_found_by_its_prefix_only(incoming: Incoming) -> None:
     assert incoming.find("key.") is None
 
 
+def test_the_part_of_a_dead_writer_is_not_found(incoming: Incoming) -> None:
+    """However many it has left, the one that is being written is found."""
+    for _ in range(3):
+        with other_writer(incoming.folder):
+            assert incoming.find("theirs.") is not None
+    assert incoming.find("theirs.") is None
+    part = incoming.part("theirs.")
+    assert incoming.find("theirs.") == part.path
+    part.abandon()
+
+
 def test_a_living_writer_is_never_swept(incoming: Incoming) -> None:
     """Neither one of this process nor one of another."""
     mine = incoming.part("mine.")
@@ -172,7 +183,6 @@ def test_a_dead_writer_is_swept(incoming: Incoming) -> None:
     with other_writer(incoming.folder) as process:
         process.kill()
         process.wait()
-        assert incoming.find("theirs.") is not None
         assert incoming.sweep() == 1
     assert list(incoming.folder.iterdir()) == []
     assert incoming.sweep() == 0
