@@ -9,6 +9,8 @@ import zipfile
 import zlib
 from typing import BinaryIO
 
+from devpi_server.store.incoming import translated
+
 log = logging.getLogger(__name__)
 
 LARGEST_METADATA = 4 * 1024 * 1024  # bytes
@@ -35,6 +37,7 @@ def wheel_metadata(file: BinaryIO) -> bytes | None:
 
     :param file: the wheel, seekable.
     :return: None if it is not a wheel from which all installers would read the same.
+    :raises StoreError: the file cannot be read, so this says nothing of the wheel.
     """
     try:
         with zipfile.ZipFile(_Modest(file)) as wheel:
@@ -69,7 +72,8 @@ class _Modest(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if size > _LARGEST_DIRECTORY:
             raise zipfile.BadZipFile("its directory is too large")
-        return self._file.read(size if size >= 0 else _LARGEST_DIRECTORY)
+        with translated("read a wheel"):
+            return self._file.read(size if size >= 0 else _LARGEST_DIRECTORY)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._file.seek(offset, whence)

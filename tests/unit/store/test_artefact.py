@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import struct
 import warnings
 import zipfile
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 import pytest
 from upstream.artefacts import wheel
 
+from devpi_server.errors import StoreError
 from devpi_server.store.artefact import LARGEST_METADATA, wheel_metadata
 
 MB = 1 << 20
@@ -159,3 +162,26 @@ def test_a_name_that_is_not_what_its_flag_says_is_no_crash() -> None:
     data[start + 9] |= 0x08
     data[start + 46] = 0xFF
     assert read(bytes(data)) is None
+
+
+class _Sick(io.BytesIO):
+    """A file on a disk that fails after so many reads."""
+
+    def __init__(self, data: bytes, reads: int) -> None:
+        super().__init__(data)
+        self.reads = reads
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads -= 1
+        if self.reads < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(size)
+
+
+def test_a_disk_that_fails_says_nothing_of_the_wheel() -> None:
+    """C07: wherever the disk fails, that is told as what it is, never as "no metadata"."""
+    well = _Sick(GOOD.data, 1000)
+    assert wheel_metadata(well) == GOOD.metadata
+    for reads in range(1000 - well.reads):
+        with pytest.raises(StoreError, match="Input/output error"):
+            wheel_metadata(_Sick(GOOD.data, reads))
