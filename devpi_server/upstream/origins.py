@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from devpi_server.concurrency import Clock
+from devpi_server.errors import Failed, TimedOut, Unreachable, UpstreamError
 
 log = logging.getLogger(__name__)
 
+# What is about the address.  A refusal or nonsense may be about the one page.
+_OUT_OF_ORDER = (Unreachable, TimedOut, Failed)
 _SHORTEST, _LONGEST = 10.0, 300.0  # seconds that a failing address is passed over
 
 
@@ -39,8 +42,10 @@ class Origins:
         with self._guard:
             return sorted(self._breakers, key=lambda url: self._breakers[url].until > now)
 
-    def failed(self, url: str) -> None:
-        """The address did not answer, or with nothing that could be used."""
+    def failed(self, url: str, error: UpstreamError) -> None:
+        """This is what came of asking the address."""
+        if not isinstance(error, _OUT_OF_ORDER):
+            return
         with self._guard:
             breaker = self._breakers[url]
             breaker.pause = min(_LONGEST, max(_SHORTEST, breaker.pause * 2))

@@ -110,7 +110,7 @@ class Refresher:
             try:
                 landed = self._ask(base, project, head if head and head.base == base else None)
             except UpstreamError as error:
-                self._origins.failed(base)
+                self._origins.failed(base, error)
                 faults.append(error)
             except _NotHere:
                 self._origins.worked(base)  # and the first address is still to be asked

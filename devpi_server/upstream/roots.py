@@ -129,7 +129,7 @@ class RootCache:
                 root = self._ask(base)
             except UpstreamError as error:
                 log.warning("cannot fetch the list of projects: %s", error.message)
-                self._origins.failed(base)
+                self._origins.failed(base, error)
                 faults.append(error)
             else:
                 self._origins.worked(base)

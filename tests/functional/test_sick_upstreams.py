@@ -279,6 +279,36 @@ def test_a_second_address_stands_in_for_the_first(app: Make, up: Upstream) -> No
         up.start()
 
 
+@pytest.mark.parametrize(
+    ("fault", "is_passed_over"),
+    [
+        (Status(403), False),
+        (Status(200, {"Content-Type": "application/json"}, b"no page"), False),
+        (Status(302), False),
+        (Status(500), True),
+        (CloseUnanswered(), True),
+        (HangBeforeAnswer(), True),
+    ],
+    ids=["denied", "corrupt", "nonsense", "failed", "broken", "silent"],
+)
+def test_what_one_project_is_refused_is_not_held_against_the_address(
+    app: Make, up: Upstream, fault: Fault, is_passed_over: bool
+) -> None:
+    """Only an address that is down or out of order is passed over for the other projects."""
+    up.fail("/simple/secret/", fault)
+    with Upstream() as second:
+        for index in (up, second):
+            index.release("secret", "1.0")
+            index.release("demo", "1.0")
+        server = app("--mirror-url", second.simple_url, *QUICK)
+        assert server("/root/pypi/+simple/secret/").status == 200
+
+        assert server(PAGE).status == 200
+
+        assert up.count("/simple/demo/") == (0 if is_passed_over else 1)
+        up.heal()
+
+
 def test_back_to_the_first_address_when_it_heals(app: Make, up: Upstream, clock: FakeClock) -> None:
     """Fail-over is not for ever."""
     up.release("demo", "1.0")
