@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,10 +31,7 @@ class Marks:
 
     def get(self, project: NormalizedName) -> Mark | None:
         """The note about the project, if there is one."""
-        path = self._folder / project
-        with translated("read a note"), suppress(FileNotFoundError, ValueError):
-            return Mark(int(path.read_bytes()), path.stat().st_mtime)
-        return None
+        return _read(self._folder / project)
 
     def put(self, project: NormalizedName, value: int, now: float) -> None:
         """Note the number, unless just this one is noted already."""
@@ -43,10 +41,16 @@ class Marks:
             place = self._folder / project
             self._incoming.write(place, text, durable=False, mtime_ns=int(now * 1e9))
 
-    def drop(self, project: NormalizedName) -> None:
-        """Forget the note."""
+    def drop(self, project: NormalizedName, mark: Mark) -> None:
+        """Forget this note; another one, whenever it comes, stays."""
+        place, aside = self._folder / project, self._folder / f".{secrets.token_hex(8)}"
         with translated("drop a note"), suppress(FileNotFoundError):
-            (self._folder / project).unlink()
+            # Looked at where nobody replaces it: between a look and an unlink one could come.
+            place.rename(aside)
+            if _read(aside) != mark:
+                with suppress(FileExistsError):  # an even newer one
+                    place.hardlink_to(aside)
+            aside.unlink()
 
     def projects(self) -> Iterator[NormalizedName]:
         """The projects that have a note."""
@@ -54,3 +58,9 @@ class Marks:
             for name in os.listdir(self._folder):
                 if names.is_normalized(name):
                     yield NormalizedName(name)
+
+
+def _read(path: Path) -> Mark | None:
+    with translated("read a note"), suppress(FileNotFoundError, ValueError):
+        return Mark(int(path.read_bytes()), path.stat().st_mtime)
+    return None

@@ -38,5 +38,4 @@ class Trust:
 
     def fulfil(self, project: NormalizedName, promise: Mark) -> None:
         """The promise has been kept, or given up; a newer one stays."""
-        if self._promises.get(project) == promise:
-            self._promises.drop(project)
+        self._promises.drop(project, promise)

@@ -189,9 +189,10 @@ class Follow:
         self._pruned_at = now
         for project in list(self._promises.projects()):
             promise = self._promises.get(project)
-            old = promise is not None and promise.since < now - _KEEP_PROMISES
-            if old and self._pages.held(project) is None:
-                self._promises.drop(project)
+            if promise is None or promise.since >= now - _KEEP_PROMISES:
+                continue
+            if self._pages.held(project) is None:
+                self._promises.drop(project, promise)
 
 
 def _judged(gone: Gone, rows: tuple[Change, ...]) -> Gone:
