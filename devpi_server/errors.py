@@ -13,6 +13,7 @@
     │   │   ├── InvalidForm
     │   │   ├── InvalidArtefact
     │   │   └── DigestMismatch
+    │   ├── TooLarge        it has more bytes, or parts, than we take
     │   └── Forbidden       known, and not to be had
     │       └── BlockedByPolicy
     ├── UpstreamError   cannot tell: upstream is at fault, or out of reach
@@ -87,6 +88,10 @@ class InvalidArtefact(BadRequest):
 
 class DigestMismatch(BadRequest):
     """The bytes that arrived are not those that the client has a digest of."""
+
+
+class TooLarge(Refused):
+    """What was sent has more bytes, or more parts, than we take."""
 
 
 class Forbidden(Refused):
