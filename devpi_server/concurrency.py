@@ -306,22 +306,25 @@ class Supervisor:
     """Runs each worker on a daemon thread of its own; a tick that raises is logged, never fatal."""
 
     def __init__(self) -> None:
-        self._stopping = threading.Event()
+        self._stopping: dict[str, threading.Event] = {}
 
     def start(self, worker: Worker) -> None:
         """Tick now, and then every ``worker.every`` seconds until ``stop``."""
+        stopping = self._stopping[worker.name] = threading.Event()
         threading.Thread(
-            target=self._run, args=(worker,), name=f"worker-{worker.name}", daemon=True
+            target=_run, args=(worker, stopping), name=f"worker-{worker.name}", daemon=True
         ).start()
 
-    def stop(self) -> None:
-        """Let no worker begin another tick."""
-        self._stopping.set()
+    def stop(self, name: str | None = None) -> None:
+        """Let the worker of this name, or none of them, begin another tick."""
+        for each in [name] if name is not None else list(self._stopping):
+            self._stopping.pop(each).set()
 
-    def _run(self, worker: Worker) -> None:
-        while not self._stopping.is_set():
-            try:
-                worker.tick()
-            except Exception:
-                log.exception("worker %s failed, it goes on", worker.name)
-            self._stopping.wait(worker.every)
+
+def _run(worker: Worker, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        try:
+            worker.tick()
+        except Exception:
+            log.exception("worker %s failed, it goes on", worker.name)
+        stopping.wait(worker.every)

@@ -4,16 +4,20 @@
 
     DevpiError
     ├── NotFound        the thing is known not to be there
+    │   ├── NoSuchUser
     │   ├── NoSuchIndex
     │   ├── NoSuchProject
+    │   ├── NoSuchVersion
     │   └── NoSuchFile
+    │       └── Gone            it was there
     ├── Refused         the request is at fault
     │   ├── InvalidName
     │   ├── BadRequest      what was sent cannot be used
     │   │   ├── InvalidForm
     │   │   ├── InvalidArtefact
     │   │   └── DigestMismatch
-    │   ├── TooLarge        it has more bytes, or parts, than we take
+    │   ├── Unauthenticated  nobody known has asked, and only somebody known may
+    │   ├── Conflict        it does not go with what is there
     │   └── Forbidden       known, and not to be had
     │       └── BlockedByPolicy
     ├── UpstreamError   cannot tell: upstream is at fault, or out of reach
@@ -27,7 +31,9 @@
     │   └── FeedWentBack    upstream's serial is below the one that it had before
     ├── Overloaded      no capacity to wait for upstream just now
     ├── StoreError      the disk is at fault
-    │   └── Full
+    │   ├── Full
+    │   ├── Busy            others write, for longer than one can wait
+    │   └── CorruptBlob     what cannot be fetched again is not as it was
     └── ConfigError     the configuration is at fault; collects all faults
 
 No HTTP codes and no exit codes here: ``web.plugins`` and ``cli`` hold one
@@ -54,6 +60,10 @@ class NotFound(DevpiError):
     """The thing asked for is known not to exist."""
 
 
+class NoSuchUser(NotFound):
+    """No user has this name."""
+
+
 class NoSuchIndex(NotFound):
     """No index has this name."""
 
@@ -62,8 +72,16 @@ class NoSuchProject(NotFound):
     """The index is known not to have this project."""
 
 
+class NoSuchVersion(NotFound):
+    """The project is known not to have this version."""
+
+
 class NoSuchFile(NotFound):
     """The index is known not to have this file."""
+
+
+class Gone(NoSuchFile):
+    """The index had this file, and somebody has removed it."""
 
 
 class Refused(DevpiError):
@@ -90,8 +108,12 @@ class DigestMismatch(BadRequest):
     """The bytes that arrived are not those that the client has a digest of."""
 
 
-class TooLarge(Refused):
-    """What was sent has more bytes, or more parts, than we take."""
+class Unauthenticated(Refused):
+    """Only somebody known may do this, and who asks is not."""
+
+
+class Conflict(Refused):
+    """What is there already does not let it be."""
 
 
 class Forbidden(Refused):
@@ -173,6 +195,14 @@ class StoreError(DevpiError):
 
 class Full(StoreError):
     """No space left where the data directory is."""
+
+
+class Busy(StoreError):
+    """Others write, for longer than one can wait; it can be tried again."""
+
+
+class CorruptBlob(StoreError):
+    """Content that was uploaded is missing, or not what it was."""
 
 
 class ConfigError(DevpiError):

@@ -8,11 +8,13 @@ here but beats it (``settings``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from devpi_server import names, option_values
+from devpi_server.errors import ConfigError
 
 SECTION = "mirrors"
 
@@ -39,6 +41,8 @@ class MirrorSettings:
     allow_networks: tuple[str, ...] = ()
     title: str | None = None
     web_url_fmt: str | None = None
+    # The fields that the configuration states: an index in the database cannot change them.
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -135,9 +139,53 @@ def mirrors(named: Mapping[str, Sequence[Line]], faults: list[str]) -> Iterator[
     for name, given in named.items():
         values = read(given, faults)
         if values.get("urls"):
-            yield MirrorSettings(name, **values)
+            yield MirrorSettings(name, given=frozenset(values), **values)
         elif not any(line.word.field == "urls" for line in given):
             faults.append(f"the mirror {name} has no mirror_url")
+
+
+def with_options(settings: MirrorSettings, options: Mapping[str, object]) -> MirrorSettings:
+    """The settings, changed to what the options of an index say (devpi.md 1.5).
+
+    Options that are no words of a mirror are for others; what is ``given`` stays.
+
+    :raises ConfigError: an option is not what it must be.
+    """
+    found = [
+        Line(word, word.name, _text(options[word.name]))
+        for word in WORDS
+        if word.name in options and word.field not in settings.given
+    ]
+    faults: list[str] = []
+    values = read(found, faults)
+    if faults:
+        raise ConfigError(faults)
+    return replace(settings, **values)
+
+
+def to_options(settings: MirrorSettings) -> dict[str, object]:
+    """What ``with_options`` would make the given fields of; without passwords."""
+    options: dict[str, object] = {}
+    for word in WORDS:
+        if word.field in settings.given:
+            value = getattr(settings, word.field)
+            options[word.name] = list(map(str, value)) if isinstance(value, tuple) else value
+    if "mirror_url" in options:
+        options["mirror_url"] = " ".join(map(_without_userinfo, settings.urls))
+    return options
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def _without_userinfo(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def read(given: Sequence[Line], faults: list[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ __all__ = [
     "projects_of",
     "same_version",
     "split_companion",
+    "version_key",
     "version_of",
 ]
 
@@ -121,7 +122,12 @@ def version_of(filename: str, project_name: NormalizedName) -> str | None:
 
 def same_version(one: str, other: str) -> bool:
     """Whether two spellings are of one version, as ``1.0-rc1`` and ``1.0rc1`` (PEP 440)."""
-    return canonicalize_version(one) == canonicalize_version(other)
+    return version_key(one) == version_key(other)
+
+
+def version_key(version: str) -> str:
+    """The same for all spellings of one version (PEP 440); an old one is its own key."""
+    return canonicalize_version(version)
 
 
 def projects_of(filename: str) -> Iterator[NormalizedName]:

@@ -69,6 +69,8 @@ class Link:
     provenance: str | None = None
     # Keys that we do not know; they reach the JSON clients as they came.
     extra: Mapping[str, object] = field(default_factory=_nothing)
+    # The index that serves it; empty: the one whose page this is.
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,6 @@ class Settings:
     datadir: Path
     host: str
     port: int
-    unix_socket: Path | None
-    unix_socket_perms: int
     refresh: float
     mirrors: tuple[MirrorSettings, ...]  # root/pypi is the first
     request_timeout: float
@@ -160,10 +158,6 @@ OPTIONS = (
            "patience with upstream; past it, what is held is served"),
     Option("offline-mode", option_values.switch, "no", "", "mirror",
            "never contact upstream: list and serve only what is held"),
-    Option("unix-socket", option_values.path, None, "PATH", "web",
-           "socket in the file system to listen at, in place of host and port"),
-    Option("unix-socket-perms", option_values.permissions, "600", "MODE", "web",
-           "permissions of that socket, in octal"),
     Option("threads", option_values.whole(1, 1000), "50", "N", "web",
            "threads that answer requests"),
     Option("outside-url", option_values.url, None, "URL", "web",
@@ -252,6 +246,8 @@ def read(
     if servers and isinstance(server, str) and server not in servers:
         faults.append(f'no bottleserver is called "{server}"{meant(server, servers)}')
     pypi = mirror_settings.read(file.pypi, faults)
+    stated = {each.option.name.replace("-", "_") for each in (*flags, *variables, *file.given)}
+    pypi["given"] = frozenset((*pypi, *(_OF_PYPI[name] for name in _OF_PYPI.keys() & stated)))
     for option, name in _OF_PYPI.items():
         pypi[name] = values.pop(option)
     others = tuple(mirror_settings.mirrors(file.mirrors, faults))

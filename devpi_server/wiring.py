@@ -7,15 +7,20 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+from devpi_server import mirror_settings
 from devpi_server.concurrency import Blocking, Clock, Crew, Supervisor, Worker
 from devpi_server.errors import ConfigError, StoreError
 from devpi_server.mirror_settings import MirrorSettings
 from devpi_server.observe import AccessLog, Observer
+from devpi_server.services import founding
+from devpi_server.services.access import NOBODY, Access
 from devpi_server.services.downloads import Downloads
-from devpi_server.services.indexes import Index, Indexes
+from devpi_server.services.index_options import MIRROR
+from devpi_server.services.indexes import Indexes, Mirrored
 from devpi_server.services.pages import Pages
 from devpi_server.services.status import MirrorStatus, Status
 from devpi_server.settings import Settings
@@ -24,11 +29,13 @@ from devpi_server.sources.mirror import Mirror
 from devpi_server.sources.policy import Guarded, HeldOnly
 from devpi_server.store.blobs import BlobStore
 from devpi_server.store.blobs_local import LocalBlobs
+from devpi_server.store.database import Database
 from devpi_server.store.feedstate import FeedFile
 from devpi_server.store.heldfiles import Facts, HeldFiles
 from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
+from devpi_server.store.meta import IndexRow, MetaStore
 from devpi_server.store.pagefiles import PageFiles
 from devpi_server.store.vanished import Vanished
 from devpi_server.upstream import feeds
@@ -52,6 +59,7 @@ from devpi_server.workers.ahead import Ahead
 from devpi_server.workers.follow import Follow
 from devpi_server.workers.harvest import Harvest
 from devpi_server.workers.interest import Interest
+from devpi_server.workers.mirrors import KeepMirrors
 
 _SETTLING = 10.0  # seconds that files which have been received get to be kept at the end
 _PAGE_FLIGHTS = 32  # threads: pages of a mirror that are being asked for at the same time
@@ -64,22 +72,26 @@ class Services:
     settings: Settings
     indexes: Indexes
     app: Application
-    workers: Sequence[Worker]
+    own_workers: Sequence[Worker]
     closers: Sequence[Callable[[], None]]
-    settlers: Sequence[Callable[[float], None]]
+    mirrors: _Mirrors
     supervisor: Supervisor = field(default_factory=Supervisor)
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Everything that is done in the background, as of now."""
+        return [*self.own_workers, *self.mirrors.workers()]
 
     def start(self) -> None:
         """Begin the background work of this process."""
         atexit.register(self.settle)
-        for worker in self.workers:
+        self.mirrors.start(self.supervisor)
+        for worker in self.own_workers:
             self.supervisor.start(worker)
 
     def settle(self) -> None:
         """Finish what cannot be left half-done, within some seconds."""
-        deadline = time.monotonic() + _SETTLING
-        for settle in self.settlers:
-            settle(max(0.0, deadline - time.monotonic()))
+        self.mirrors.settle(time.monotonic() + _SETTLING)
 
     def close(self) -> None:
         """Let go of connections and locks, for a process that goes on without the server."""
@@ -101,6 +113,7 @@ class _Store:
     incoming: Incoming
     locks: Locks
     blobs: BlobStore
+    meta: MetaStore
 
 
 def build(
@@ -111,34 +124,36 @@ def build(
     :param observer: is told what happens; None: a log on stderr.
     :raises ConfigError: the data directory cannot be used.
     """
-    store = _open_store(settings.datadir)
-    mirrors = [_MirrorWiring(settings, each, store, clock) for each in settings.mirrors]
-    indexes = Indexes({each.name: each.index() for each in mirrors})
+    store = _open_store(settings.datadir, clock)
+    mirrors = _Mirrors(settings, store, clock)
+    founding.found(store.meta, clock)
+    indexes = Indexes(
+        store.meta,
+        store.blobs,
+        mirrors,
+        declared=[_declared(each) for each in settings.mirrors if each.name != founding.PYPI],
+        adjusted=mirrors.adjusted,
+    )
+    indexes.keep_mirrors()
     app = application(
         indexes=indexes,
-        pages=Pages(indexes),
+        access=Access(indexes, settings.restrict_modify),
+        identify=lambda _: NOBODY,
+        pages=Pages(),
         downloads=Downloads(indexes),
         # A quarter of the threads is kept for requests that need no upstream.
         places=Blocking(max(1, settings.threads * 3 // 4)),
         observer=observer or AccessLog(sys.stderr),
         clock=clock,
-        status=Status([each.status() for each in mirrors], clock),
+        status=Status(mirrors.status, clock),
         outside_url=settings.outside_url,
         trusted_proxy=settings.trusted_proxy,
     )
-    workers = [worker for each in mirrors for worker in each.workers()]
-    closers = [*(each.close for each in mirrors), store.locks.close]
-    return Services(
-        settings,
-        indexes,
-        app,
-        [] if settings.offline_mode else workers,
-        closers,
-        settlers=[each.settle for each in mirrors],
-    )
+    closers = [mirrors.close, store.meta.close, store.locks.close]
+    return Services(settings, indexes, app, [KeepMirrors(indexes)], closers, mirrors)
 
 
-def _open_store(folder: Path) -> _Store:
+def _open_store(folder: Path, clock: Clock) -> _Store:
     try:
         incoming = Incoming(folder / "incoming")
         incoming.sweep()
@@ -147,6 +162,7 @@ def _open_store(folder: Path) -> _Store:
             incoming,
             Locks(folder / "locks" / "processes"),
             LocalBlobs(folder / "files", incoming),
+            Database(folder / "devpi.sqlite", clock),
         )
     except StoreError as error:
         raise ConfigError([f"cannot use the data directory: {error.message}"]) from error
@@ -182,6 +198,90 @@ def in_wrappers(
     if mirror.crawl:
         client = Crawling(client, settings.request_timeout)
     return client
+
+
+class _Mirrors:
+    """``Mirrors``: one wiring for each row, as long as its options are the same."""
+
+    def __init__(self, settings: Settings, store: _Store, clock: Clock) -> None:
+        self._settings = settings
+        self._configured = {each.name: each for each in settings.mirrors}
+        self._store = store
+        self._clock = clock
+        self._wirings: dict[str, _MirrorWiring] = {}  # by their settings as text
+        self._supervisor: Supervisor | None = None
+        self._running: dict[str, Sequence[Worker]] = {}
+
+    def find(self, row: IndexRow) -> Mirrored:
+        return self._wiring(row).mirrored()
+
+    def keep_only(self, rows: Sequence[IndexRow]) -> None:
+        wanted = {_identity(row): row for row in rows}
+        for key in [key for key in self._wirings if key not in wanted]:
+            for worker in self._running.pop(key, ()):
+                if self._supervisor is not None:
+                    self._supervisor.stop(worker.name)
+            self._wirings.pop(key).close()
+        for key, row in wanted.items():
+            wiring = self._wiring(row)
+            if self._supervisor is None or self._settings.offline_mode or key in self._running:
+                continue
+            self._running[key] = wiring.workers
+            for worker in self._running[key]:
+                self._supervisor.start(worker)
+
+    def start(self, supervisor: Supervisor) -> None:
+        """From now on, mirrors that are kept do their background work."""
+        self._supervisor = supervisor
+
+    def workers(self) -> list[Worker]:
+        """The background work of the mirrors that there are."""
+        if self._settings.offline_mode:
+            return []
+        return [worker for wiring in self._wirings.values() for worker in wiring.workers]
+
+    def status(self) -> list[MirrorStatus]:
+        """What ``/+status`` says of them."""
+        return [wiring.status() for wiring in self._wirings.values()]
+
+    def adjusted(self, row: IndexRow) -> IndexRow:
+        """The row with what the configuration says of it."""
+        configured = self._configured.get(row.full_name)
+        if configured is None or row.type != MIRROR:
+            return row
+        return replace(row, options={**row.options, **mirror_settings.to_options(configured)})
+
+    def settle(self, deadline: float) -> None:
+        """Finish what cannot be left half-done, until the deadline of the monotonic clock."""
+        for wiring in list(self._wirings.values()):
+            wiring.settle(max(0.0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for wiring in self._wirings.values():
+            wiring.close()
+
+    def _wiring(self, row: IndexRow) -> _MirrorWiring:
+        wiring = self._wirings.get(_identity(row))
+        if wiring is None:
+            settings = self._configured.get(row.full_name, MirrorSettings(row.full_name, urls=()))
+            settings = mirror_settings.with_options(settings, row.options)
+            made = _MirrorWiring(self._settings, settings, self._store, self._clock)
+            wiring = self._wirings.setdefault(_identity(row), made)
+            if wiring is not made:  # another thread was quicker
+                made.close()
+        return wiring
+
+
+def _identity(row: IndexRow) -> str:
+    """Equal for rows that lead to the same mirror."""
+    return f"{row.full_name} {row.id} {sorted(row.options.items())}"
+
+
+def _declared(settings: MirrorSettings) -> IndexRow:
+    """A mirror of the configuration, as an index."""
+    user, _, name = settings.name.partition("/")
+    return IndexRow(user, name, MIRROR, mirror_settings.to_options(settings))
 
 
 class _MirrorWiring:
@@ -270,13 +370,12 @@ class _MirrorWiring:
         )
         return Mirror(self._pages, files, root, self._vanished)
 
-    def index(self) -> Index:
-        """The mirror as an index."""
+    def mirrored(self) -> Mirrored:
+        """The mirror as an index uses it."""
         source: Source = self._source
         if self._settings.offline_mode:
             source = Guarded(source, HeldOnly(self._source.files), self._clock)
-        return Index(
-            self.name,
+        return Mirrored(
             source,
             self._source,
             lists_held=self._mirror.no_project_list or self._settings.offline_mode,
@@ -287,8 +386,12 @@ class _MirrorWiring:
         """What ``/+status`` says of it."""
         return MirrorStatus(self.name, self._origins.first, self._feed)
 
-    def workers(self) -> Iterator[Worker]:
+    @cached_property
+    def workers(self) -> Sequence[Worker]:
         """Its background work."""
+        return tuple(self._make_workers())
+
+    def _make_workers(self) -> Iterator[Worker]:
         yield Interest(self.name, self._pages, self._interest, self._clock)
         yield Follow(
             mirror=self.name,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from string import Template
 from urllib.parse import urlsplit
 
 from devpi_server.deploy.plan import Plan
 from devpi_server.errors import Refused
-
-_NUMBER = "@number@"  # has no meaning to any of these files
 
 
 class _Marked(Template):
@@ -57,13 +55,12 @@ def for_cron(words: Sequence[str]) -> str:
 def supervisor_program(command: str, plan: Plan, *, log: str, autostart: bool) -> str:
     """The section of the server.
 
-    :param command: without what differs between processes.
+    :param command: without the port.
     """
     if len(plan.ports) == 1:
-        own, numbers = for_supervisor([plan.own(plan.ports[0])]), ""
+        port, numbers = str(plan.ports[0]), ""
     else:
-        # The name stands for a number of supervisor's, which is not to be quoted.
-        own = for_supervisor([plan.own(_NUMBER)]).replace(_NUMBER, "%(process_num)d")
+        port = "%(process_num)d"
         numbers = (
             "; a process a port, on one data directory\nprocess_name = %(process_num)d\n"
             f"numprocs = {len(plan.ports)}\nnumprocs_start = {plan.ports[0]}\n"
@@ -71,7 +68,7 @@ def supervisor_program(command: str, plan: Plan, *, log: str, autostart: bool) -
         log = log.replace(".log", "-%(process_num)d.log")
     return template(
         "program.conf",
-        command=f"{command} {own}",
+        command=f"{command} --port={port}",
         numbers=numbers,
         log=log,
         autostart=str(autostart).lower(),
@@ -91,8 +88,8 @@ def nginx(plan: Plan, *, caching: bool = False) -> str:
     return template(
         "nginx-devpi.conf",
         port=port,
-        proxy=plan.settings.trusted_proxy or plan.trusted or plan.proxy,
-        servers="\n".join(_nginx_servers(plan)),
+        proxy=plan.settings.trusted_proxy or plan.proxy,
+        servers="\n".join(f"    server {each};" for each in plan.listeners),
         server_name=plan.server_name,
         outside_url=_nginx_word(url) if url else "$scheme://$http_host",
         location=_nginx_word(urlsplit(url).path + "/") if url else "/",
@@ -101,14 +98,7 @@ def nginx(plan: Plan, *, caching: bool = False) -> str:
     )
 
 
-def _nginx_servers(plan: Plan) -> Iterator[str]:
-    if plan.settings.unix_socket is not None:
-        yield "    # Where nginx is another user, --unix-socket-perms of the server let it in."
-    for listener in plan.listeners:
-        yield f"    server {_nginx_word(listener)};"
-
-
 def _nginx_word(text: str) -> str:
-    if re.search(r"[\"'\\$]|[^\S ]", text):
+    if re.search(r"[\s\"';{}$\\]", text):
         raise Refused(f"this cannot be written for nginx: {text}")
-    return f'"{text}"' if re.search(r"[ ;{}]", text) else text
+    return text

@@ -13,6 +13,8 @@ from devpi_server.errors import BlockedByPolicy, NoSuchFile, NoSuchProject, Time
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link
 from devpi_server.services.indexes import Index, Indexes
+from devpi_server.sources.base import Source
+from devpi_server.sources.mirror import Mirror
 from devpi_server.store.blobs import Blob
 from devpi_server.store.heldfiles import HeldFile
 from devpi_server.store.vanished import NOTHING_GONE
@@ -78,6 +80,15 @@ def _has_nothing(_sha256: str) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """The mirror that a file belongs to."""
+
+    source: Source
+    mirror: Mirror
+    sends_elsewhere: bool
+
+
 class Downloads:
     """The files of all indexes."""
 
@@ -85,20 +96,27 @@ class Downloads:
         self._indexes = indexes
 
     def open(
-        self, index: str, path: str, client_has: ClientHas = _has_nothing
+        self,
+        index: str,
+        path: str,
+        client_has: ClientHas = _has_nothing,
+        source: Source | None = None,
     ) -> Ready | Coming | Elsewhere | Unchanged:
         """The file at the path of the index: held, on its way, or not for us to fetch.
 
         :param path: ``+f/…/<filename>`` or ``+e/…/<filename>``, also of a companion
             (``.metadata``, ``.asc``); decoded once.
         :param client_has: what it has is not fetched.
+        :param source: the index as who asks may see it; None: all of it.
         :raises NotFound: there is no such index, or it is known not to have the file.
         :raises UpstreamError: cannot tell.
         :raises StoreError: the disk is sick.
         """
-        found = self._indexes.find(index)
+        found = self._owner(index, path, source)
+        if isinstance(found, Ready):
+            return found
         files = found.mirror.files
-        held = self.held(index, path)
+        held = self._held(found, path)
         if held is not None:
             return held
         wanted = self._wanted(found, path)
@@ -127,18 +145,50 @@ class Downloads:
         that is not held.
         """
         found = self._indexes.find(index)
-        files = found.mirror.files
+        if found.stage is not None:
+            return _uploaded(*found.stage.find(path))
+        return self._held(_owned(found), path)
+
+    def _held(self, index: _Owner, path: str) -> Ready | None:
+        files = index.mirror.files
         held = None if files.was_awaited(path) else files.find(path)
         if held is None:
             return None
-        _expect_allowed(found, NormalizedName(held[0].project), held[0].filename)
+        _expect_allowed(index, NormalizedName(held[0].project), held[0].filename)
         return _ready(*held)
 
+    def _owner(self, name: str, path: str, source: Source | None) -> _Owner | Ready:
+        """The mirror that has the file at this path of the index, or the uploaded file itself.
+
+        A base has the file if the page of the index leads to it: the page is where
+        shadowing, whitelists and permissions are decided.
+        """
+        index = self._indexes.find(name)
+        if index.stage is None:
+            return _owned(index)
+        try:
+            return _uploaded(*index.stage.find(path))
+        except NoSuchFile as missing:
+            base = names.split_companion(path)[0]
+            try:
+                _, link = self._listed(source or index.source, base)
+            except NoSuchFile:
+                raise missing from None  # which may say that it was there
+            if not link.index:
+                raise
+        return self._owner(link.index, path, None)
+
     def describe(
-        self, index: str, path: str, client_has: ClientHas = _has_nothing
+        self,
+        index: str,
+        path: str,
+        client_has: ClientHas = _has_nothing,
+        source: Source | None = None,
     ) -> Described | Elsewhere | Unchanged:
         """What can be said of the file without fetching it; takes and raises as ``open`` does."""
-        found = self._indexes.find(index)
+        found = self._owner(index, path, source)
+        if isinstance(found, Ready):
+            return Described(found.filename, found.sha256, found.size, held=True)
         held = found.mirror.files.find(path)
         if held is not None:
             _expect_allowed(found, NormalizedName(held[0].project), held[0].filename)
@@ -161,7 +211,7 @@ class Downloads:
         arriving.started.result()
         return Coming(wanted.link.filename, wanted.link.digests.get("sha256"), arriving)
 
-    def _wanted(self, index: Index, path: str) -> Wanted | Ready:
+    def _wanted(self, index: _Owner, path: str) -> Wanted | Ready:
         """What to fetch for the path, according to the index's own page."""
         base, ending = names.split_companion(path)
         project, link = self._link(index, base)
@@ -184,7 +234,7 @@ class Downloads:
         companion = Link(link.filename + ending, link.url + ending, digests)
         return Wanted(path, project, companion)
 
-    def _metadata_of_held(self, index: Index, base: str, link: Link) -> Ready | None:
+    def _metadata_of_held(self, index: _Owner, base: str, link: Link) -> Ready | None:
         """The metadata that a held wheel itself contains, unless the page promises other bytes."""
         keeping = index.mirror.files.is_being_kept(base)
         if keeping is not None:
@@ -196,14 +246,14 @@ class Downloads:
         made = index.mirror.files.metadata_of(wheel[0], promised)
         return _ready(*made) if made is not None else None
 
-    def _metadata_from_afar(self, index: Index, wheel: Wanted) -> Ready | None:
+    def _metadata_from_afar(self, index: _Owner, wheel: Wanted) -> Ready | None:
         """The metadata of a wheel that is not held, where upstream sends parts of files."""
         if index.sends_elsewhere or not index.mirror.files.read_metadata(wheel):
             return None
         made = index.mirror.files.find(wheel.path + names.METADATA)
         return _ready(*made) if made is not None else None
 
-    def _metadata_of_wheel(self, index: Index, path: str) -> Ready | None:
+    def _metadata_of_wheel(self, index: _Owner, path: str) -> Ready | None:
         """What is advertised must be served: where upstream has lost it, fetch the wheel."""
         base, ending = names.split_companion(path)
         if ending != names.METADATA or not base.endswith(".whl"):
@@ -216,11 +266,27 @@ class Downloads:
             raise TimedOut(f"{link.filename} has to be fetched for its metadata, try again")
         return self._metadata_of_held(index, base, link)
 
-    def _link(self, index: Index, path: str) -> tuple[NormalizedName, Link]:
+    def _link(self, index: _Owner, path: str) -> tuple[NormalizedName, Link]:
         """The link of the page that leads to the path.
 
         Pages that are held come first: most files are asked for by who has
         just read one.
+        """
+        filename = path.rpartition("/")[2]
+        try:
+            return self._listed(index.source, path)
+        except (NoSuchFile, UpstreamError):
+            for project in names.projects_of(filename):
+                for link in index.mirror.vanished.read(project).links:
+                    if link.filename == filename and path in _paths(link):
+                        return project, link
+            raise
+
+    def _listed(self, source: Source, path: str) -> tuple[NormalizedName, Link]:
+        """The same, of what the pages list now.
+
+        :raises NoSuchFile: none of them.
+        :raises UpstreamError: cannot tell.
         """
         filename = path.rpartition("/")[2]
         projects = list(names.projects_of(filename))
@@ -228,7 +294,7 @@ class Downloads:
         for freshness in (Freshness.ANY, Freshness.CURRENT):
             for project in projects if freshness is Freshness.ANY else projects[:_GUESSES]:
                 try:
-                    page = index.source.view(project, freshness).load()
+                    page = source.view(project, freshness).load()
                 except NoSuchProject:
                     continue
                 except UpstreamError as error:
@@ -237,16 +303,18 @@ class Downloads:
                 for link in page.links:
                     if link.filename == filename and path in _paths(link):
                         return project, link
-        for project in projects:
-            for link in index.mirror.vanished.read(project).links:
-                if link.filename == filename and path in _paths(link):
-                    return project, link
         if cannot_tell is not None:
             raise cannot_tell
         raise NoSuchFile(f"the index has no file {filename} at this address")
 
 
-def _expect_allowed(index: Index, project: NormalizedName, filename: str) -> None:
+def _owned(index: Index) -> _Owner:
+    mirrored = index.mirrored
+    assert mirrored is not None  # noqa: S101 - an index without a stage is a mirror
+    return _Owner(mirrored.source, mirrored.mirror, mirrored.sends_elsewhere)
+
+
+def _expect_allowed(index: _Owner, project: NormalizedName, filename: str) -> None:
     """Raise BlockedByPolicy for a file that upstream has quarantined.
 
     A file that its author merely deleted is served: lock files pin it.
@@ -262,7 +330,7 @@ def _expect_allowed(index: Index, project: NormalizedName, filename: str) -> Non
         log.info("serving %s, which upstream has removed", filename)
 
 
-def _spared(index: Index, wanted: Wanted, client_has: ClientHas) -> Elsewhere | Unchanged | None:
+def _spared(index: _Owner, wanted: Wanted, client_has: ClientHas) -> Elsewhere | Unchanged | None:
     """Why upstream need not be asked for a file that is not held, if it need not."""
     if index.sends_elsewhere:
         return Elsewhere(wanted.link.url)
@@ -276,6 +344,10 @@ def _paths(link: Link) -> Iterator[str]:
     """Where a link's file is served: also at the path it had before its digest was known."""
     yield names.file_path(link.filename, link.url, link.digests)
     yield names.file_path(link.filename, link.url, {})
+
+
+def _uploaded(filename: str, blob: Blob) -> Ready:
+    return Ready(filename, blob.sha256, blob.size, blob.path)
 
 
 def _ready(held: HeldFile, blob: Blob) -> Ready:

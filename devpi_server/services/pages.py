@@ -18,9 +18,9 @@ import zstandard
 from devpi_server.concurrency import BoundedCache, Crew, SingleFlight
 from devpi_server.names import NormalizedName
 from devpi_server.records import Listing, Origin, View
-from devpi_server.services.indexes import Indexes
 from devpi_server.simple import render
 from devpi_server.simple.negotiate import Encoding
+from devpi_server.sources.base import Source
 
 _BUDGET = 24 * 1024 * 1024  # bytes of rendered pages in memory
 _OVERHEAD = 500  # bytes of memory for each beside its body
@@ -39,6 +39,8 @@ class PageKey(NamedTuple):
     is_json: bool
     encoding: Encoding
     prefix: str  # relative URL of the index's root
+    # The members of the index that who asks may read; None: all.
+    shown: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,7 @@ class Rendered:
 class Pages:
     """The pages of all indexes."""
 
-    def __init__(self, indexes: Indexes) -> None:
-        self._indexes = indexes
+    def __init__(self) -> None:
         self._held: BoundedCache[PageKey, Rendered] = BoundedCache(_BUDGET)
         self._flights: SingleFlight[Rendered] = SingleFlight(Crew("render", 2))
 
@@ -62,24 +63,27 @@ class Pages:
         """What was rendered last for the key; whether it is current, its stamp says."""
         return self._held.get(key)
 
-    def project(self, key: PageKey, project: NormalizedName) -> tuple[Rendered, Origin]:
+    def project(
+        self, key: PageKey, project: NormalizedName, source: Source
+    ) -> tuple[Rendered, Origin]:
         """A project page.
 
-        :raises NotFound: there is no such index, or it is known not to have the project.
+        :param source: the index, as who asks may see it.
+        :raises NoSuchProject: it is known not to have the project.
         :raises UpstreamError: cannot tell.
         """
-        view = self._indexes.find(key.index_name).source.view(project)
+        view = source.view(project)
         # A page that has just been fetched is parsed already: a small one is not worth a flight.
         small = view.origin is Origin.MISS and len(view.load().links) <= _SMALL
         rendered = self._rendered(key, view.stamp, lambda: _project_page(key, view), at_once=small)
         return rendered, view.origin
 
-    def listing(self, key: PageKey) -> Rendered:
+    def listing(self, key: PageKey, source: Source) -> Rendered:
         """The list of projects that are held.
 
-        :raises NoSuchIndex: there is no such index.
+        :param source: the index, as who asks may see it.
         """
-        listing = self._indexes.find(key.index_name).source.listing()
+        listing = source.listing()
         return self._rendered(key, listing.stamp, lambda: _listing_page(key, listing))
 
     def _rendered(

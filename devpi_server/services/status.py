@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ class MirrorStatus:
 class Status:
     """The state of the server."""
 
-    def __init__(self, mirrors: Sequence[MirrorStatus], clock: Clock) -> None:
+    def __init__(self, mirrors: Callable[[], Sequence[MirrorStatus]], clock: Clock) -> None:
         self._mirrors = mirrors
         self._clock = clock
 
@@ -46,5 +46,5 @@ class Status:
         return {
             "role": "STANDALONE",
             "versioninfo": {"devpi-server": __version__},
-            "mirrors": {mirror.name: mirror.describe(now) for mirror in self._mirrors},
+            "mirrors": {mirror.name: mirror.describe(now) for mirror in self._mirrors()},
         }

@@ -46,7 +46,7 @@ def json_page(page: Page, prefix: str) -> bytes:
 
     :param prefix: the way from the page to its index: ``../../``.
     """
-    return _json(page, [_file(link, prefix + _path(link)) for link in page.links])
+    return _json(page, [_file(link, _href(link, prefix)) for link in page.links])
 
 
 def document(page: Page) -> bytes:
@@ -183,9 +183,16 @@ def _anchor(link: Link, prefix: str) -> str:
     digest = _best(link.digests)
     fragment = f"#{digest}" if digest else ""
     return (
-        f'    <a href="{prefix}{_path(link)}{fragment}"{attributes}>'
+        f'    <a href="{_href(link, prefix)}{fragment}"{attributes}>'
         f"{_escape(link.filename)}</a><br/>\n"
     )
+
+
+def _href(link: Link, prefix: str) -> str:
+    """The way from the page to the file, which may belong to another index."""
+    if link.index:
+        return f"{prefix}../../{link.index}/{_path(link)}"
+    return prefix + _path(link)
 
 
 def _path(link: Link) -> str:

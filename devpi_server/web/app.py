@@ -9,11 +9,13 @@ import bottle
 
 from devpi_server.concurrency import Blocking, Clock, waiting_with
 from devpi_server.observe import Observer
+from devpi_server.services.access import ACTIONS, Access
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
 from devpi_server.services.status import Status
 from devpi_server.web.files import Files
+from devpi_server.web.guard import AccessPlugin, Identify
 from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, event
 from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
@@ -24,6 +26,7 @@ from devpi_server.web.simple import SimplePages, found, moved
 PATIENCE = "devpi.patience"
 
 _PYPI = ("root", "pypi")
+_PYPI_NAME = "/".join(_PYPI)
 _OWN_WORDS = {
     404: "there is nothing at this address",
     405: "this address does not take the method",
@@ -39,6 +42,7 @@ class Route:
     action: str
     handler: Handler
     method: str = "GET"  # HEAD goes wherever GET goes
+    index: str | None = None  # the index that it is about, where the address does not name it
 
 
 def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
@@ -46,8 +50,11 @@ def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
 
     index = "/<user>/<index>"
 
-    def page(prefix: str) -> Handler:
-        return lambda name: simple.project(*_PYPI, name, prefix)
+    def held() -> object:
+        return simple.held_projects(*_PYPI)
+
+    def page(root: str) -> Handler:
+        return lambda project: simple.project(*_PYPI, project, f"{root}/{_PYPI_NAME}/")
 
     return [
         Route("/", "home", lambda: found("ext/pypi/simple/")),
@@ -55,23 +62,23 @@ def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
         # The address of 2013. Who forgets its last part is led there.
         Route("/ext/pypi", "home", lambda: found("pypi/simple/")),
         Route("/ext/pypi/", "home", lambda: found("simple/")),
-        Route("/ext/pypi/<name>/", "home", simple.below),
-        Route("/ext/pypi/simple", "pkg_list", lambda: moved("simple/")),
-        Route("/ext/pypi/simple/", "pkg_list", lambda: simple.held_projects(*_PYPI)),
-        Route("/ext/pypi/simple/<name>", "pkg_read", simple.slash),
-        Route("/ext/pypi/simple/<name>/", "pkg_read", page("../../../../root/pypi/")),
+        Route("/ext/pypi/<project>/", "home", simple.below),
+        Route("/ext/pypi/simple", "pkg_list", lambda: moved("simple/"), index=_PYPI_NAME),
+        Route("/ext/pypi/simple/", "pkg_list", held, index=_PYPI_NAME),
+        Route("/ext/pypi/simple/<project>", "pkg_read", simple.slash, index=_PYPI_NAME),
+        Route("/ext/pypi/simple/<project>/", "pkg_read", page("../../../.."), index=_PYPI_NAME),
         # The address that every other server has.
-        Route("/simple", "pkg_list", lambda: moved("simple/")),
-        Route("/simple/", "pkg_list", lambda: simple.held_projects(*_PYPI)),
-        Route("/simple/<name>", "pkg_read", simple.slash),
-        Route("/simple/<name>/", "pkg_read", page("../../root/pypi/")),
+        Route("/simple", "pkg_list", lambda: moved("simple/"), index=_PYPI_NAME),
+        Route("/simple/", "pkg_list", held, index=_PYPI_NAME),
+        Route("/simple/<project>", "pkg_read", simple.slash, index=_PYPI_NAME),
+        Route("/simple/<project>/", "pkg_read", page("../.."), index=_PYPI_NAME),
         # Every index by its own name.
         Route(f"{index}/+simple", "pkg_list", lambda **_: moved("+simple/")),
         Route(f"{index}/+simple/", "pkg_list", simple.all_projects),
-        Route(f"{index}/+simple/<name>", "pkg_read", simple.slash),
-        Route(f"{index}/+simple/<name>/", "pkg_read", simple.project),
-        Route(f"{index}/+f/<head>/<tail>/<name>", "pkg_read", files.with_hash),
-        Route(f"{index}/+e/<folder>/<name>", "pkg_read", files.without_hash),
+        Route(f"{index}/+simple/<project>", "pkg_read", simple.slash),
+        Route(f"{index}/+simple/<project>/", "pkg_read", simple.project),
+        Route(f"{index}/+f/<head>/<tail>/<file>", "pkg_read", files.with_hash),
+        Route(f"{index}/+e/<folder>/<file>", "pkg_read", files.without_hash),
     ]
 
 
@@ -89,6 +96,8 @@ class Application:
 def application(
     *,
     indexes: Indexes,
+    access: Access,
+    identify: Identify,
     pages: Pages,
     downloads: Downloads,
     places: Blocking,
@@ -99,20 +108,26 @@ def application(
     trusted_proxy: str | None,
 ) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, what is hot, log, bottle."""
-    hot = Hot(pages, downloads, observer, clock)
+    hot = Hot(indexes, pages, downloads, observer, clock)
     simple = SimplePages(indexes, pages, hot)
-    app = _without_bad_bytes(_bottle(routes(simple, Files(downloads, hot, places), Ops(status))))
+    files = Files(indexes, downloads, hot, places)
+    guard = AccessPlugin(access, identify)
+    app = _without_bad_bytes(_bottle(routes(simple, files, Ops(status)), guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
     return Application(_patient(app, places), hot)
 
 
-def _bottle(all_routes: list[Route]) -> bottle.Bottle:
+def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
     app = bottle.Bottle()
     app.install(ErrorsPlugin())
+    app.install(guard)
     app.default_error_handler = _error
     for route in all_routes:
-        app.route(route.rule, route.method, route.handler, action=route.action)
+        if route.action not in ACTIONS:
+            raise ValueError(f"{route.method} {route.rule} needs {route.action}, which is nothing")
+        options = {"action": route.action, "index": route.index}
+        app.route(route.rule, route.method, route.handler, **options)
     return app
 
 

@@ -6,13 +6,16 @@ from contextlib import ExitStack
 
 import bottle
 
+from devpi_server import names
 from devpi_server.concurrency import Blocking, wait_for
 from devpi_server.errors import TimedOut
+from devpi_server.names import NormalizedName
 from devpi_server.records import Origin
 from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready, Unchanged
+from devpi_server.services.indexes import Index, Indexes
 from devpi_server.store.incoming import translated
 from devpi_server.upstream.arriving import Reader
-from devpi_server.web import conditional, simple
+from devpi_server.web import asking, conditional, simple
 from devpi_server.web.conditional import UNSATISFIABLE, Span
 from devpi_server.web.heldfile import Answer, file_headers, held_answer, unsatisfiable
 from devpi_server.web.hot import Hot
@@ -20,6 +23,8 @@ from devpi_server.web.hot import Hot
 # Set in the environ by a server that sends a ``Sending`` without holding a thread for it.
 SENDS_READERS = "devpi.sends_readers"
 
+# Whoever asks next may not be allowed to: only the client itself keeps it, and asks again.
+_PRIVATE = "private, max-age=0, must-revalidate"
 _GAP = 60.0  # seconds that a client waits for the next bytes of a file that arrives
 _WHOLE_WITHIN = 14.0  # seconds that it waits where it has to have the whole; below pip's 15
 
@@ -30,28 +35,37 @@ class Files:
     :param places: where a request waits that has to hold a thread while a file arrives.
     """
 
-    def __init__(self, downloads: Downloads, hot: Hot, places: Blocking) -> None:
+    def __init__(self, indexes: Indexes, downloads: Downloads, hot: Hot, places: Blocking) -> None:
+        self._indexes = indexes
         self._downloads = downloads
         self._hot = hot
         self._places = places
 
     def with_hash(
-        self, user: str, index: str, head: str, tail: str, name: str
+        self, user: str, index: str, head: str, tail: str, file: str
     ) -> bottle.HTTPResponse:
         """``<index>/+f/<sha256[:3]>/<sha256[3:16]>/<file>``."""
-        return self._file(f"{user}/{index}", f"+f/{head}/{tail}/{name}")
+        return self._file(f"{user}/{index}", f"+f/{head}/{tail}/{file}")
 
-    def without_hash(self, user: str, index: str, folder: str, name: str) -> bottle.HTTPResponse:
+    def without_hash(self, user: str, index: str, folder: str, file: str) -> bottle.HTTPResponse:
         """``<index>/+e/<scheme_host_path>/<file>``."""
-        return self._file(f"{user}/{index}", f"+e/{folder}/{name}")
+        return self._file(f"{user}/{index}", f"+e/{folder}/{file}")
 
     def _file(self, index_name: str, path: str) -> bottle.HTTPResponse:
-        if bottle.request.method == "HEAD":
-            return self._head(index_name, path)
-        found = self._downloads.open(index_name, path, _is_held_by_client)
+        index = self._indexes.find(index_name)
+        answer = self._head if bottle.request.method == "HEAD" else self._get
+        response = answer(index, path)
+        if not index.is_public:
+            response.set_header("Cache-Control", _PRIVATE)
+        return response
+
+    def _get(self, index: Index, path: str) -> bottle.HTTPResponse:
+        source = asking.seen(index, _projects(path))[0]
+        found = self._downloads.open(index.name, path, _is_held_by_client, source)
         if isinstance(found, Ready):
             environ = bottle.request.environ
-            self._hot.remember_file(environ, index_name, path)
+            if index.is_public:
+                self._hot.remember_file(environ, index.name, path)
             with translated("read a held file"):
                 return _response(held_answer(found, environ))
         if isinstance(found, Elsewhere):
@@ -60,8 +74,9 @@ class Files:
             return _unchanged(found.filename, found.sha256, Origin.MISS)
         return self._coming(found)
 
-    def _head(self, index_name: str, path: str) -> bottle.HTTPResponse:
-        found = self._downloads.describe(index_name, path, _is_held_by_client)
+    def _head(self, index: Index, path: str) -> bottle.HTTPResponse:
+        source = asking.seen(index, _projects(path))[0]
+        found = self._downloads.describe(index.name, path, _is_held_by_client, source)
         if isinstance(found, Elsewhere):
             return simple.found(found.url)
         if isinstance(found, Unchanged):
@@ -135,6 +150,10 @@ def _wait_for_the_length(coming: Coming) -> None:
     if not wait_for(("finished", coming.filename), finished, _WHOLE_WITHIN):
         raise TimedOut(f"upstream does not send {coming.filename} in time, try again")
     finished.result()
+
+
+def _projects(path: str) -> tuple[NormalizedName, ...]:
+    return tuple(names.projects_of(names.split_companion(path.rpartition("/")[2])[0]))
 
 
 def _span(sha256: str | None, size: int) -> Span | None:

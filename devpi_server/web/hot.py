@@ -18,8 +18,8 @@ from devpi_server.names import NormalizedName
 from devpi_server.observe import Answered, Observer
 from devpi_server.records import Freshness, Origin
 from devpi_server.services.downloads import Downloads
+from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import PageKey, Pages, Rendered
-from devpi_server.sources.base import Source
 from devpi_server.web import conditional
 from devpi_server.web.heldfile import Answer, Part, held_answer
 
@@ -41,7 +41,6 @@ class NotHot(BaseException):
 
 
 class _Known(NamedTuple):
-    source: Source
     project: NormalizedName
     key: PageKey
     content_type: str
@@ -51,8 +50,14 @@ class Hot:
     """Which requests lead to which pages and files; ``remember…`` is how they get here."""
 
     def __init__(
-        self, pages: Pages, downloads: Downloads, observer: Observer, clock: Clock
+        self,
+        indexes: Indexes,
+        pages: Pages,
+        downloads: Downloads,
+        observer: Observer,
+        clock: Clock,
     ) -> None:
+        self._indexes = indexes
         self._pages = pages
         self._downloads = downloads
         self._observer = observer
@@ -84,6 +89,8 @@ class Hot:
 
     def _file(self, file: tuple[str, str], environ: Environ) -> Answer | None:
         try:
+            if not self._indexes.find(file[0]).is_public:
+                return None
             ready = self._downloads.held(*file)
             answer = held_answer(ready, environ) if ready is not None else None
         except (DevpiError, OSError):  # the long way finds out what to say
@@ -103,20 +110,19 @@ class Hot:
             return False
         try:
             # ANY: a page that has expired is found out later, on a thread that may wait.
-            return known.source.view(known.project, Freshness.ANY).stamp == rendered.stamp
+            index = self._indexes.find(known.key.index_name)
+            return index.source.view(known.project, Freshness.ANY).stamp == rendered.stamp
         except DevpiError:
             return False
 
-    def remember(
-        self, environ: Environ, source: Source, project: NormalizedName, key: PageKey, type_: str
-    ) -> None:
-        """Answer requests like this one from now on, as long as the page is the same."""
+    def remember(self, environ: Environ, project: NormalizedName, key: PageKey, type_: str) -> None:
+        """Answer requests like this one from now on, as long as the page is the same and public."""
         cost = sum(len(part) for part in _key(environ))
         if cost <= _LONGEST_KEY:
-            self._known.put(_key(environ), _Known(source, project, key, type_), cost + 500)
+            self._known.put(_key(environ), _Known(project, key, type_), cost + 500)
 
     def remember_file(self, environ: Environ, index_name: str, path: str) -> None:
-        """Answer requests for this file from now on, as long as it is held."""
+        """Answer requests for this file from now on, as long as it is held and public."""
         key = environ["PATH_INFO"]
         if len(key) <= _LONGEST_KEY:
             self._files.put(key, (index_name, path), 2 * len(key) + 300)
@@ -126,10 +132,11 @@ class Hot:
         if rendered is None:
             return None
         try:
-            view = known.source.view(known.project)
+            index = self._indexes.find(known.key.index_name)
+            view = index.source.view(known.project)
         except DevpiError:
             return None
-        if view.stamp != rendered.stamp:
+        if view.stamp != rendered.stamp or not index.is_public:
             return None
         answer = page_answer(rendered, known.content_type, known.key, view.origin, environ)
         self._observer.answered(event(environ, answer[0], view.origin.value, self._clock))
@@ -154,13 +161,22 @@ def _sent(body: bytes | BinaryIO | Part, environ: Environ) -> Iterable[bytes]:
 
 
 def page_answer(
-    rendered: Rendered, content_type: str, key: PageKey, origin: Origin, environ: Environ
+    rendered: Rendered,
+    content_type: str,
+    key: PageKey,
+    origin: Origin,
+    environ: Environ,
+    is_public: bool = True,  # noqa: FBT001, FBT002 - the hot path passes nothing
 ) -> tuple[str, Headers, bytes]:
     """Status line, headers and body for a rendered page, or its 304."""
+    kept_by = "" if is_public else "private, "
     headers = [
         ("ETag", f'"{rendered.tag}"'),
-        ("Cache-Control", "max-age=0, must-revalidate"),
-        ("Vary", "Accept, Accept-Encoding"),
+        ("Cache-Control", f"{kept_by}max-age=0, must-revalidate"),
+        (
+            "Vary",
+            "Accept, Accept-Encoding" if is_public else "Accept, Accept-Encoding, Authorization",
+        ),
         ("X-Devpi-Cache", origin.value),
     ]
     if conditional.is_held_by_client(environ.get("HTTP_IF_NONE_MATCH"), rendered.tag):

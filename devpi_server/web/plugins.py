@@ -24,10 +24,12 @@ Handler = Callable[..., object]
 
 STATUS: dict[type[DevpiError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Gone: HTTPStatus.GONE,
     errors.Refused: HTTPStatus.BAD_REQUEST,
     # A name that no project can have is a project that is not there.
     errors.InvalidName: HTTPStatus.NOT_FOUND,
-    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Conflict: HTTPStatus.CONFLICT,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.UpstreamError: HTTPStatus.BAD_GATEWAY,
     errors.TimedOut: HTTPStatus.GATEWAY_TIMEOUT,

@@ -13,7 +13,7 @@ from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import PageKey, Pages
 from devpi_server.simple import negotiate
 from devpi_server.simple.negotiate import Encoding, Form
-from devpi_server.web import conditional
+from devpi_server.web import asking, conditional
 from devpi_server.web.hot import Hot, page_answer
 
 # Clients send few different headers; junk in them cannot push those out for long.
@@ -31,46 +31,51 @@ class SimplePages:
         self._hot = hot
 
     def project(
-        self, user: str, index: str, name: str, prefix: str = "../../"
+        self, user: str, index: str, project: str, prefix: str = "../../"
     ) -> bottle.HTTPResponse:
         """``…/<project>/``: the page of one project.
 
         :param prefix: the relative URL from here to the index's own root.
         """
         environ = bottle.request.environ
-        project = names.project(name)
-        if project != name:
-            return moved(f"../{project}/")
-        source = self._indexes.find(f"{user}/{index}").source
+        name = names.project(project)
+        if name != project:
+            return moved(f"../{name}/")
+        found = self._indexes.find(f"{user}/{index}")
+        source, shown = asking.seen(found, (name,))
         form, encoding = negotiated()
-        key = PageKey(f"{user}/{index}", project, form is Form.JSON, encoding, prefix)
-        rendered, origin = self._pages.project(key, project)
-        if not environ.get("QUERY_STRING"):
-            self._hot.remember(environ, source, project, key, form.content_type)
-        return _response(*page_answer(rendered, form.content_type, key, origin, environ))
+        key = PageKey(found.name, name, form is Form.JSON, encoding, prefix, shown)
+        rendered, origin = self._pages.project(key, name, source)
+        if found.is_public and not environ.get("QUERY_STRING"):
+            self._hot.remember(environ, name, key, form.content_type)
+        answer = page_answer(rendered, form.content_type, key, origin, environ, found.is_public)
+        return _response(*answer)
 
-    def below(self, name: str) -> bottle.HTTPResponse:
+    def below(self, project: str) -> bottle.HTTPResponse:
         """``/ext/pypi/<project>/``: the address without ``simple/``."""
-        return found(f"../simple/{names.project(name)}/")
+        return found(f"../simple/{names.project(project)}/")
 
-    def slash(self, name: str, **_: str) -> bottle.HTTPResponse:
+    def slash(self, project: str, **_: str) -> bottle.HTTPResponse:
         """``…/<project>``: the address without its slash."""
-        return moved(f"{names.project(name)}/")
+        return moved(f"{names.project(project)}/")
 
     def held_projects(self, user: str, index: str) -> bottle.HTTPResponse:
         """The list of the projects that are in the cache."""
+        found = self._indexes.find(f"{user}/{index}")
+        source, shown = asking.seen(found)
         form, encoding = negotiated()
-        key = PageKey(f"{user}/{index}", None, form is Form.JSON, encoding, "")
-        rendered = self._pages.listing(key)
+        key = PageKey(found.name, None, form is Form.JSON, encoding, "", shown)
+        rendered = self._pages.listing(key, source)
         environ = bottle.request.environ
-        return _response(*page_answer(rendered, form.content_type, key, Origin.HIT, environ))
+        answer = page_answer(rendered, form.content_type, key, Origin.HIT, environ, found.is_public)
+        return _response(*answer)
 
     def all_projects(self, user: str, index: str) -> bottle.HTTPResponse:
         """The list of all projects of the index, ready-made and large."""
-        which = self._indexes.find(f"{user}/{index}")
-        if which.lists_held:
+        mirrored = self._indexes.find(f"{user}/{index}").mirrored
+        if mirrored is None or mirrored.lists_held:
             return self.held_projects(user, index)
-        cache = which.mirror.root
+        cache = mirrored.mirror.root
         root, origin = cache.find()
         form, encoding = negotiated()
         name = "json" if form is Form.JSON else "html"

@@ -1,0 +1,35 @@
+"""What a new data directory has: an identity, root, and the mirror of PyPI."""
+
+from __future__ import annotations
+
+import uuid
+
+from devpi_server.concurrency import Clock
+from devpi_server.services.access import ROOT
+from devpi_server.services.index_options import MIRROR
+from devpi_server.store.meta import Actor, IndexRow, MetaStore, User
+
+PYPI = "root/pypi"
+UUID = "uuid"  # the fact that says that it has been founded
+
+
+def found(meta: MetaStore, clock: Clock, *, with_pypi: bool = True) -> bool:
+    """Found the store, unless it is. Returns whether it was not.
+
+    Root has the empty password at first, as in devpi; see ``accounts`` for who may use it.
+    """
+    with meta.reading() as tables:
+        if tables.fact(UUID) is not None:
+            return False
+    with meta.writing(Actor(ROOT, "first start")) as tables:
+        if tables.fact(UUID) is not None:  # another process was quicker
+            return False
+        tables.set_fact(UUID, uuid.uuid4().hex)
+        tables.users.add(User(ROOT, clock(), pwhash=""))
+        tables.note("user_create", ROOT)
+        if with_pypi:
+            user, _, name = PYPI.partition("/")
+            options = {"volatile": False, "title": "PyPI"}
+            tables.indexes.add(IndexRow(user, name, MIRROR, options))
+            tables.note("index_create", PYPI, options)
+    return True

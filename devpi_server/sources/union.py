@@ -1,0 +1,98 @@
+"""A stage with its bases: one index made of several.
+
+*Dependency confusion is closed here.*  A name that a stage of the chain holds
+is never asked of a mirror behind it, nor so much as told to it, unless it is
+whitelisted.  A member that cannot tell lets no lower one answer in its place:
+with one of its sources missing, a page would be another page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from devpi_server.errors import NoSuchProject
+from devpi_server.names import NormalizedName
+from devpi_server.records import Freshness, Link, Listing, Origin, Page, View
+from devpi_server.sources.base import Source
+
+EVERYTHING = "*"  # in a whitelist
+
+# The worse one of two is said of both.
+_WORST = (Origin.MISS, Origin.STALE, Origin.REVALIDATED, Origin.HIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One index of the chain."""
+
+    name: str  # user/index
+    source: Source
+    is_mirror: bool
+    whitelist: frozenset[str] = frozenset()  # of a stage: names that mirrors may have, too
+    # False: who asks may not see what it holds; mirrors are shut out for it all the same.
+    is_shown: bool = True
+
+
+class Union:
+    """The members as one source, for the first of them.
+
+    :param members: in the order of resolution, mirrors last.
+    :param any_whitelist: a name counts as whitelisted if any stage says so, instead of all
+        (devpi.md 1.5, ``mirror_whitelist_inheritance``).
+    """
+
+    def __init__(self, members: Sequence[Member], *, any_whitelist: bool) -> None:
+        self._members = tuple(members)
+        self._any_whitelist = any_whitelist
+
+    def view(self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT) -> View:
+        found = list(self._views(project, freshness))
+        if not found:
+            raise NoSuchProject(f"{self._members[0].name} has no project {project}")
+        stamp = tuple((member.name, view.stamp) for member, view in found)
+        origins = {view.origin for _, view in found}
+        origin = next(each for each in _WORST if each in origins)
+        return View(stamp, lambda: self._page(project, found), origin)
+
+    def listing(self) -> Listing:
+        """All names of the stages, and those that the mirrors hold."""
+        listings = [member.source.listing() for member in self._members if member.is_shown]
+        stamp: Hashable = tuple(listing.stamp for listing in listings)
+        return Listing(stamp, lambda: _merged(listing.names() for listing in listings))
+
+    def _views(
+        self, project: NormalizedName, freshness: Freshness
+    ) -> Iterator[tuple[Member, View]]:
+        is_private = False
+        for member in self._members:
+            if member.is_mirror and is_private and not self._is_whitelisted(project):
+                continue
+            try:
+                view = member.source.view(project, freshness)
+            except NoSuchProject:
+                continue
+            is_private = is_private or not member.is_mirror
+            if member.is_shown:
+                yield member, view
+
+    def _is_whitelisted(self, project: NormalizedName) -> bool:
+        stages = (member for member in self._members if not member.is_mirror)
+        said = [bool({project, EVERYTHING} & member.whitelist) for member in stages]
+        return any(said) if self._any_whitelist else all(said)
+
+    def _page(self, project: NormalizedName, found: Sequence[tuple[Member, View]]) -> Page:
+        pages = [(member, view.load()) for member, view in found]
+        links: dict[str, Link] = {}
+        for member, page in pages:
+            index = member.name if member.name != self._members[0].name else ""
+            for link in page.links:
+                if link.filename not in links:
+                    links[link.filename] = replace(link, index=index) if index else link
+        versions = dict.fromkeys(version for _, page in pages for version in page.versions)
+        first = pages[0][1] if len(pages) == 1 else Page(project)
+        return replace(first, links=tuple(links.values()), versions=tuple(versions))
+
+
+def _merged(listings: Iterable[Iterator[str]]) -> Iterator[str]:
+    return iter(sorted({name for names in listings for name in names}))

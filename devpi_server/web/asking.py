@@ -1,0 +1,37 @@
+"""Who asks, and what of an index it may see: of the request under way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+
+import bottle
+
+from devpi_server.names import NormalizedName
+from devpi_server.services import access
+from devpi_server.services.access import NOBODY, Principal
+from devpi_server.services.indexes import Index
+from devpi_server.sources.base import Source
+
+_PRINCIPAL = "devpi.principal"
+
+
+def principal() -> Principal:
+    """Who asks."""
+    found: Principal = bottle.request.environ.get(_PRINCIPAL, NOBODY)
+    return found
+
+
+def remember(who: Principal) -> None:
+    """It is this one who asks."""
+    bottle.request.environ[_PRINCIPAL] = who
+
+
+def seen(
+    index: Index, projects: Collection[NormalizedName] = ()
+) -> tuple[Source, tuple[str, ...] | None]:
+    """The pages of the index as who asks may see them; see ``Index.seen``.
+
+    :param projects: what is asked for: one of these, or the index as a whole.
+    """
+    return index.seen(partial(access.may_read, principal(), projects=projects))

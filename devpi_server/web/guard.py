@@ -1,0 +1,62 @@
+"""Access, before a handler runs: every route says what it needs, and gets it or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from functools import wraps
+from typing import Any, Protocol
+
+import bottle
+
+from devpi_server import names
+from devpi_server.names import NormalizedName
+from devpi_server.services.access import Access, Principal
+from devpi_server.web import asking
+
+Handler = Callable[..., object]
+Identify = Callable[[dict[str, Any]], Principal]  # by the headers of a request
+
+
+class _Route(Protocol):
+    config: Any
+
+
+class AccessPlugin:
+    """A bottle plugin: finds out who asks, and whether they may.
+
+    The index is the route's own, or the one that the address names.
+    """
+
+    name = "access"
+    api = 2
+
+    def __init__(self, access: Access, identify: Identify) -> None:
+        self._access = access
+        self._identify = identify
+
+    def apply(self, callback: Handler, route: _Route) -> Handler:
+        """Wrap the handler."""
+        action: str = route.config["action"]
+        fixed: str | None = route.config.get("index")
+
+        @wraps(callback)
+        def handle(**arguments: str) -> object:
+            principal = self._identify(bottle.request.environ)
+            asking.remember(principal)
+            user = arguments.get("user")
+            named = f"{user}/{arguments['index']}" if "index" in arguments else None
+            self._access.require(
+                principal, action, user=user, index=fixed or named, projects=_projects(arguments)
+            )
+            return callback(**arguments)
+
+        return handle
+
+
+def _projects(arguments: Mapping[str, str]) -> Collection[NormalizedName]:
+    """What the address names: a project, or a file, which may be of several."""
+    if "project" in arguments:
+        return (names.project(arguments["project"]),)
+    if "file" in arguments:
+        return tuple(names.projects_of(names.split_companion(arguments["file"])[0]))
+    return ()
