@@ -16,6 +16,7 @@
     │   │   ├── InvalidForm
     │   │   ├── InvalidArtefact
     │   │   └── DigestMismatch
+    │   ├── TooLarge        it has more bytes, or parts, than we take
     │   ├── Unauthenticated  nobody known has asked, and only somebody known may
     │   ├── Conflict        it does not go with what is there
     │   └── Forbidden       known, and not to be had
@@ -106,6 +107,10 @@ class InvalidArtefact(BadRequest):
 
 class DigestMismatch(BadRequest):
     """The bytes that arrived are not those that the client has a digest of."""
+
+
+class TooLarge(Refused):
+    """What was sent has more bytes, or more parts, than we take."""
 
 
 class Unauthenticated(Refused):

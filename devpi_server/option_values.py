@@ -69,6 +69,12 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def permissions(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError(f'"{text}" is not a mode in octal, as 600 or 660')
+    return int(text, 8)
+
+
 def seconds(low: float, *, above: bool = False) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:

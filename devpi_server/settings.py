@@ -41,6 +41,8 @@ class Settings:
     datadir: Path
     host: str
     port: int
+    unix_socket: Path | None
+    unix_socket_perms: int
     refresh: float
     mirrors: tuple[MirrorSettings, ...]  # root/pypi is the first
     request_timeout: float
@@ -158,6 +160,10 @@ OPTIONS = (
            "patience with upstream; past it, what is held is served"),
     Option("offline-mode", option_values.switch, "no", "", "mirror",
            "never contact upstream: list and serve only what is held"),
+    Option("unix-socket", option_values.path, None, "PATH", "web",
+           "socket in the file system to listen at, in place of host and port"),
+    Option("unix-socket-perms", option_values.permissions, "600", "MODE", "web",
+           "permissions of that socket, in octal"),
     Option("threads", option_values.whole(1, 1000), "50", "N", "web",
            "threads that answer requests"),
     Option("outside-url", option_values.url, None, "URL", "web",

@@ -12,6 +12,7 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -218,18 +219,40 @@ class _AppAnswer:
 
 
 class Http(Client):
-    """A server somewhere; each request on a connection of its own."""
+    """A server somewhere; each request on a connection of its own.
+
+    :param url: ``http+unix://`` is followed by the quoted path of a socket.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         parts = urlsplit(url)
-        self.host, self.port = parts.hostname or "", parts.port or 80
+        self.host, self.port = parts.hostname or "", 0
+        self.path = unquote(parts.netloc) if parts.scheme == "http+unix" else ""
+        if not self.path:
+            self.port = parts.port or 80
 
     def open(
         self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
     ) -> Answer:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=_PATIENCE)
+        connection = _FileConnection(self.path) if self.path else None
+        connection = connection or http.client.HTTPConnection(
+            self.host, self.port, timeout=_PATIENCE
+        )
         return _HttpAnswer(connection, path, headers or {}, method)
+
+
+class _FileConnection(http.client.HTTPConnection):
+    """To a socket in the file system."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(self._path)
 
 
 class _HttpAnswer:
@@ -291,7 +314,7 @@ class ServerProcess(Http):
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        match = re.fullmatch(r"serving at url: (http://\S+/)\n", line)
+        match = re.fullmatch(r"serving at url: (http(?:\+unix)?://\S+/)\n", line)
         if match is None:
             self.kill()
             raise RuntimeError(f"it said {line!r}; its log:\n{log.read_text()}")

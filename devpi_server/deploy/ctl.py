@@ -254,7 +254,12 @@ def relocate(root: Path) -> None:
         if name in kept and not edited:
             kept[name] = digest(path.read_bytes())
     (root / "supervisor.sock").unlink(missing_ok=True)
-    marker |= {"root": str(root), "socket": socket_text(root), "generated": kept}
+    options = marker.get("options")
+    moved = [
+        [name, _replaced(text, changes)]
+        for name, text in (options if isinstance(options, list) else [])
+    ]
+    marker |= {"root": str(root), "socket": socket_text(root), "generated": kept, "options": moved}
     write(root / MARKER, json.dumps(marker, indent=2).encode() + b"\n")
     print(f"{old} → {root}\nIf its line is in your crontab: crontab '{root}/etc/crontab'")
 
@@ -298,12 +303,17 @@ def digest(content: bytes) -> str:
 
 def replace(path: Path, changes: Sequence[tuple[str, str]]) -> None:
     """Exchange paths, and none that only begins like them."""
-    before = text = path.read_bytes()
-    for old, new in changes:
-        pattern = re.escape(os.fsencode(old)) + rb"(?![\w.-])"
-        text = re.sub(pattern, lambda _, new=new: os.fsencode(new), text)  # type: ignore[misc]
+    before = os.fsdecode(path.read_bytes())
+    text = _replaced(before, changes)
     if text != before:
-        write(path, text)
+        write(path, os.fsencode(text))
+
+
+def _replaced(text: str, changes: Sequence[tuple[str, str]]) -> str:
+    for old, new in changes:
+        pattern = re.escape(old) + r"(?![\w.-])"
+        text = re.sub(pattern, lambda _, new=new: new, text)  # type: ignore[misc]
+    return text
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def _texts(folder: Path, root: Path, plan: Plan) -> Mapping[str, str]:
 
 def _service(root: Path, plan: Plan) -> str:
     control = str(root / "bin" / "devpi-ctl")
-    writable = dict.fromkeys((root, datadir(root, plan), ctl.socket_path(root).parent))
+    folders = (root, datadir(root, plan), ctl.socket_path(root).parent, plan.socket_folder)
+    writable = dict.fromkeys(folder for folder in folders if folder is not None)
     start = [
         "Type=forking",
         f"PIDFile={root / 'supervisord.pid'}",

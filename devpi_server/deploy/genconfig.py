@@ -59,7 +59,7 @@ def _texts(plan: Plan) -> Mapping[str, str]:
         "logrotate": render.template("logrotate", log=log),
         "prometheus.yml": render.template(
             "prometheus.yml",
-            targets="\n".join(f'          - "{each}"' for each in plan.listeners),
+            targets="\n".join(f'          - "{each}"' for each in plan.monitored),
         ),
     }
 
@@ -77,7 +77,7 @@ def _serving(plan: Plan, datadir: str | None = None) -> list[str]:
 def _crontab(plan: Plan, log: Path) -> str:
     lines = []
     for port in plan.ports:
-        command = [*_program(), *_serving(plan), f"--port={port}"]
+        command = [*_program(), *_serving(plan), plan.own(port)]
         into = shlex.quote(str(log)).replace("%", "\\%")
         folder = render.for_cron(["mkdir", "-p", str(log.parent)])
         lines.append(f"@reboot {folder} && exec {render.for_cron(command)} >>{into} 2>&1\n")
@@ -89,7 +89,7 @@ def _plist(plan: Plan, log: Path) -> str:
     return plistlib.dumps(
         {
             "Label": "net.devpi",
-            "ProgramArguments": [*_program(), *_serving(plan), f"--port={plan.ports[0]}"],
+            "ProgramArguments": [*_program(), *_serving(plan), plan.own(plan.ports[0])],
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
             "ExitTimeOut": 45,
@@ -102,10 +102,14 @@ def _plist(plan: Plan, log: Path) -> str:
 
 def _service(plan: Plan) -> str:
     told = plan.says("datadir")
-    command = [*_program(), *_serving(plan, None if told else _STATE), f"--port={plan.ports[0]}"]
+    command = [*_program(), *_serving(plan, None if told else _STATE), plan.own(plan.ports[0])]
     comment = _SERVICE
     if len(plan.ports) > 1:
         comment += f"# One process; for {len(plan.ports)}, run supervisor as the service.\n"
+    writable = [] if told else ["StateDirectory=devpi-server"]
+    folders = (plan.settings.datadir if told else None, plan.socket_folder)
+    if paths := [str(folder) for folder in folders if folder is not None]:
+        writable.append(f"ReadWritePaths={render.for_systemd(paths)}")
     return render.template(
         "devpi.service",
         comment=comment,
@@ -113,7 +117,5 @@ def _service(plan: Plan) -> str:
         start=f"Type=simple\nExecStart={render.for_systemd(command)}",
         # Where it is installed, or keeps its data, may be in a home.
         protect_home="read-only",
-        writable=f"ReadWritePaths={render.for_systemd([str(plan.settings.datadir)])}"
-        if told
-        else "StateDirectory=devpi-server",
+        writable="\n".join(writable),
     )

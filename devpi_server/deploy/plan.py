@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from devpi_server.errors import ConfigError
 from devpi_server.settings import CONFIGFILE, Settings, Word
 
-_OWN = ("port", "datadir", "processes")  # a deployment says these for itself
+# A deployment says these for itself.
+_OWN = ("port", "unix-socket", "datadir", "processes")
 _ANYWHERE = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -41,17 +43,51 @@ class Plan:
         return _ANYWHERE.get(self.settings.host, self.settings.host)
 
     @property
+    def trusted(self) -> str:
+        """Whom the server believes when nobody says; empty: it cannot be known here."""
+        if self.settings.unix_socket is not None:
+            return "*"  # nobody but nginx gets at the socket
+        return self.proxy if re.fullmatch(r"[\d.]+|.*:.*", self.proxy) else ""
+
+    @property
     def listeners(self) -> list[str]:
-        """``address:port`` of each process."""
+        """``address:port`` or ``unix:path`` of each process, as nginx has them."""
+        if self.settings.unix_socket is not None:
+            return [f"unix:{self._socket(port)}" for port in self.ports]
         host = f"[{self.proxy}]" if ":" in self.proxy else self.proxy
         return [f"{host}:{port}" for port in self.ports]
+
+    @property
+    def monitored(self) -> list[str]:
+        """``host:port`` for who asks by TCP only."""
+        if self.settings.unix_socket is not None:
+            return [f"{self.server_name}:80"]
+        return self.listeners
+
+    @property
+    def socket_folder(self) -> Path | None:
+        """Where the server makes its sockets."""
+        path = self.settings.unix_socket
+        return path.parent if path is not None else None
+
+    def own(self, port: int | str) -> str:
+        """The option by which one process differs from the others."""
+        if self.settings.unix_socket is not None:
+            return f"--unix-socket={self._socket(port)}"
+        return f"--port={port}"
+
+    def _socket(self, port: int | str) -> Path | None:
+        path = self.settings.unix_socket
+        if path is None or len(self.ports) == 1:
+            return path
+        return path.with_name(f"{path.stem}-{port}{path.suffix}")
 
     @property
     def words(self) -> list[str]:
         """The options but for port, datadir and secrets."""
         words = flags([word for word in self.public if word.option.name not in _OWN])
-        if self.settings.trusted_proxy is None and re.fullmatch(r"[\d.]+|.*:.*", self.proxy):
-            words.append(f"--trusted-proxy={self.proxy}")
+        if self.settings.trusted_proxy is None and self.trusted:
+            words.append(f"--trusted-proxy={self.trusted}")
         return words
 
     @property
@@ -80,6 +116,8 @@ class Plan:
     @property
     def url(self) -> str:
         """Where it is served, with a slash at the end."""
+        if self.settings.unix_socket is not None:
+            return f"{self.outside_url or f'http://{self.server_name}'}/"
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(  # noqa: S104 - compared only
             self.settings.host, self.settings.host
         )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from string import Template
 from urllib.parse import urlsplit
 
 from devpi_server.deploy.plan import Plan
 from devpi_server.errors import Refused
+
+_NUMBER = "@number@"  # has no meaning to any of these files
 
 
 class _Marked(Template):
@@ -55,12 +57,13 @@ def for_cron(words: Sequence[str]) -> str:
 def supervisor_program(command: str, plan: Plan, *, log: str, autostart: bool) -> str:
     """The section of the server.
 
-    :param command: without the port.
+    :param command: without what differs between processes.
     """
     if len(plan.ports) == 1:
-        port, numbers = str(plan.ports[0]), ""
+        own, numbers = for_supervisor([plan.own(plan.ports[0])]), ""
     else:
-        port = "%(process_num)d"
+        # The name stands for a number of supervisor's, which is not to be quoted.
+        own = for_supervisor([plan.own(_NUMBER)]).replace(_NUMBER, "%(process_num)d")
         numbers = (
             "; a process a port, on one data directory\nprocess_name = %(process_num)d\n"
             f"numprocs = {len(plan.ports)}\nnumprocs_start = {plan.ports[0]}\n"
@@ -68,7 +71,7 @@ def supervisor_program(command: str, plan: Plan, *, log: str, autostart: bool) -
         log = log.replace(".log", "-%(process_num)d.log")
     return template(
         "program.conf",
-        command=f"{command} --port={port}",
+        command=f"{command} {own}",
         numbers=numbers,
         log=log,
         autostart=str(autostart).lower(),
@@ -88,8 +91,8 @@ def nginx(plan: Plan, *, caching: bool = False) -> str:
     return template(
         "nginx-devpi.conf",
         port=port,
-        proxy=plan.settings.trusted_proxy or plan.proxy,
-        servers="\n".join(f"    server {each};" for each in plan.listeners),
+        proxy=plan.settings.trusted_proxy or plan.trusted or plan.proxy,
+        servers="\n".join(_nginx_servers(plan)),
         server_name=plan.server_name,
         outside_url=_nginx_word(url) if url else "$scheme://$http_host",
         location=_nginx_word(urlsplit(url).path + "/") if url else "/",
@@ -98,7 +101,14 @@ def nginx(plan: Plan, *, caching: bool = False) -> str:
     )
 
 
+def _nginx_servers(plan: Plan) -> Iterator[str]:
+    if plan.settings.unix_socket is not None:
+        yield "    # Where nginx is another user, --unix-socket-perms of the server let it in."
+    for listener in plan.listeners:
+        yield f"    server {_nginx_word(listener)};"
+
+
 def _nginx_word(text: str) -> str:
-    if re.search(r"[\s\"';{}$\\]", text):
+    if re.search(r"[\"'\\$]|[^\S ]", text):
         raise Refused(f"this cannot be written for nginx: {text}")
-    return text
+    return f'"{text}"' if re.search(r"[ ;{}]", text) else text

@@ -28,6 +28,7 @@ STATUS: dict[type[DevpiError], HTTPStatus] = {
     errors.Refused: HTTPStatus.BAD_REQUEST,
     # A name that no project can have is a project that is not there.
     errors.InvalidName: HTTPStatus.NOT_FOUND,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.Forbidden: HTTPStatus.FORBIDDEN,

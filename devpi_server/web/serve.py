@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import quote
 
 import bottle
 
 from devpi_server.errors import ConfigError
 from devpi_server.settings import Settings
+from devpi_server.web import listening
 from devpi_server.web.app import Application
 from devpi_server.web.hot import Environ, StartResponse, WSGIApp
 from devpi_server.web.waitress_adapter import WaitressServer
@@ -30,7 +32,7 @@ _MODULES = {
     "gae": "google.appengine",
     "uvloop": "aiohttp_wsgi",
 }
-_BACKLOG = 1024
+_ON_UNIX_SOCKETS = ("waitress", "granian")
 # granian holds a thread for each answer that is being sent.
 _GRANIAN_THREADS = 64
 
@@ -59,27 +61,53 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
     :param announce: is told the server's URL once it listens.
     :raises ConfigError: the address cannot be used, or the server is not installed.
     """
-    sockets = bind(settings.host, settings.port)
-    address, port = _first(sockets)
-    if settings.bottleserver == "waitress":
-        server = WaitressServer(served.app, sockets, settings.threads)
-        served.start()
-        server.run(lambda: announce(_url(settings.host, port)))
-        return 0
-    for sock in sockets:
-        sock.close()  # only tried: the other servers bind for themselves
     kind = settings.bottleserver
+    if settings.unix_socket is not None and kind not in _ON_UNIX_SOCKETS:
+        raise ConfigError([f"--unix-socket: --bottleserver {kind} cannot serve at one"])
+    place = _listen(settings)
+    if kind == "waitress":
+        server = WaitressServer(served.app, place.sockets, settings.threads)
+        served.start()
+        server.run(lambda: announce(place.url), place.leave)
+        return 0
+    place.leave()
+    for sock in place.sockets:
+        sock.close()  # only tried: the other servers bind for themselves
     module = _MODULES.get(kind, kind)
     if module and not _is_installed(module):
         package = "'devpi-server[fast]'" if kind == "granian" else module
         raise ConfigError([f"--bottleserver {kind} needs: pip install {package}"])
     if kind == "granian":
-        _serve_granian(served, settings, address, port, announce)
+        _serve_granian(served, settings, place, announce)
     else:
-        announce(_url(settings.host, port))
+        announce(place.url)
         app = _started_where_it_serves(served)
-        bottle.run(app, server=kind, host=settings.host, port=port, quiet=True)
+        bottle.run(app, server=kind, host=settings.host, port=place.port, quiet=True)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where it listens."""
+
+    sockets: list[socket.socket]
+    url: str
+    address: str = ""  # these two for a server that takes one address only
+    port: int = 0
+    leave: Callable[[], None] = lambda: None  # lets nobody come any more
+
+
+def _listen(settings: Settings) -> _Place:
+    path = settings.unix_socket
+    if path is not None:
+        file = listening.bind_file(path, settings.unix_socket_perms)
+        url = f"http+unix://{quote(str(path), safe='')}/"
+        return _Place([file.sock], url, leave=file.remove)
+    sockets = listening.bind(settings.host, settings.port)
+    # IPv4 where there is a choice.
+    first = min(sockets, key=lambda sock: sock.family != socket.AF_INET)
+    address, port = first.getsockname()[:2]
+    return _Place(sockets, _url(settings.host, port), address, port)
 
 
 def _is_installed(module: str) -> bool:
@@ -108,28 +136,22 @@ def _started_where_it_serves(served: Served) -> WSGIApp:
     return answer
 
 
-def _first(sockets: list[socket.socket]) -> tuple[str, int]:
-    """Address and port for a server that takes one only: IPv4 where there is a choice."""
-    first = min(sockets, key=lambda sock: sock.family != socket.AF_INET)
-    address, port = first.getsockname()[:2]
-    return address, port
-
-
-def _serve_granian(
-    served: Served, settings: Settings, address: str, port: int, announce: Announce
-) -> None:
+def _serve_granian(served: Served, settings: Settings, place: _Place, announce: Announce) -> None:
     from granian import Granian  # noqa: PLC0415 - optional: the extra "fast"
     from granian.constants import Interfaces  # noqa: PLC0415
 
+    where: dict[str, Any] = {"address": place.address, "port": place.port}
+    if settings.unix_socket is not None:
+        perms = settings.unix_socket_perms
+        where = {"uds": settings.unix_socket, "uds_permissions": perms}
     server = Granian(
         "devpi_server",
-        address=address,
-        port=port,
         interface=Interfaces.WSGI,
         blocking_threads=max(_GRANIAN_THREADS, settings.threads),
         log_enabled=settings.debug,
+        **where,
     )
-    server.on_startup(lambda: announce(_url(settings.host, port)))
+    server.on_startup(lambda: announce(place.url))
     server.serve(target_loader=partial(_load, served.rebuild))
 
 
@@ -138,49 +160,6 @@ def _load(rebuild: Callable[[], Served], _target: str) -> WSGIApp:
     served = rebuild()
     served.start()
     return served.app
-
-
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on all addresses of the host, on one port.
-
-    :param port: 0 for any free one.
-    :raises ConfigError: none of the addresses, or one that another program uses.
-    """
-    try:
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise ConfigError([f"the host {host} is not known: {error.strerror}"]) from error
-    sockets: list[socket.socket] = []
-    fault = f"cannot listen on {host}"
-    for family, kind, protocol, _, (address, _, *rest) in dict.fromkeys(found):
-        same_port = sockets[0].getsockname()[1] if sockets else port
-        try:
-            sockets.append(_listen(family, kind, protocol, (address, same_port, *rest)))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                for sock in sockets:
-                    sock.close()
-                raise ConfigError([f"port {port} on {host} is in use"]) from error
-            fault = f"cannot listen on {host}, port {port}: {error.strerror}"
-    if not sockets:
-        raise ConfigError([fault])
-    return sockets
-
-
-def _listen(family: int, kind: int, protocol: int, address: object) -> socket.socket:
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)  # type: ignore[arg-type]
-        sock.listen(_BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def _url(host: str, port: int) -> str:

@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 _CONNECTIONS = 4000
 _HIGH_WATERMARK = 256 * 1024  # bytes a connection; waitress' own 16 MB let memory grow
 _DRAIN = 30.0  # seconds that requests in flight get when the server is told to stop
+_GRACE = 1.0  # seconds that a connection gets then to ask for the first time
 _STALLED = 120  # seconds without progress until a connection is closed
 
 
@@ -130,6 +131,12 @@ class _Task(WSGITask):  # type: ignore[misc]
         environ["wsgi.file_wrapper"] = self._wrap
         return environ
 
+    def build_response_header(self) -> bytes:
+        if self.channel.server.is_leaving:
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()
+        return header
+
     def set_close_on_finish(self) -> None:
         # waitress closes after every answer without a length; one that has no body needs none.
         is_over = self.version == "1.1" and not self.has_body
@@ -152,11 +159,12 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
 
     has_task = False
+    is_used = False  # has had a request
 
     def received(self, data: bytes) -> bool:
         taken = bool(super().received(data))
         if self.has_task:
-            self.has_task = False
+            self.has_task, self.is_used = False, True
             if self._is_at_once():
                 self.service()
             else:
@@ -207,6 +215,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             return first.is_ready()
         return bool(super().writable())
 
+    def is_busy(self) -> bool:
+        """Whether something is asked, answered or begun here."""
+        return bool(self.requests or self.total_outbufs_len or self.request is not None)
+
     def _asked(self, question: Callable[[], object]) -> bool:
         """The answer; where it fails, this connection ends, not the loop of all others."""
         try:
@@ -233,12 +245,24 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
     alarm: Alarm
     hot: Hot
     io_thread = 0
+    is_leaving = False  # each answer is the last one of its connection
 
     def add_task(self, channel: _Channel) -> None:
         if self.is_io_thread():
             channel.has_task = True  # it looks when it has let go of its locks
         else:
             self.dispatch(channel)
+
+    def leave(self) -> None:
+        """Take who is waiting at the door, and nobody after that."""
+        self.is_leaving = True
+        before = -1
+        while before < len(self._map):
+            before = len(self._map)
+            self.handle_accept()
+        self.accepting = False
+        self.del_channel()
+        self.socket.close()
 
     def dispatch(self, channel: _Channel) -> None:
         """Let a thread of the pool do the channel's task."""
@@ -255,6 +279,19 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
     def wake(self) -> None:
         """Let the I/O thread look at its connections; also from a signal handler."""
         super().pull_trigger()
+
+
+class _FileServer(_Server):
+    """Listens at a socket in the file system, whose clients have no address."""
+
+    def getsockname(self) -> tuple[str, str]:
+        return ("localhost", "80")
+
+    def fix_addr(self, address: object) -> tuple[str, None]:
+        return ("localhost", None)
+
+    def set_socket_options(self, connection: socket.socket) -> None:
+        """They are TCP's."""
 
 
 class WaitressServer:
@@ -278,7 +315,8 @@ class WaitressServer:
         alarm = Alarm()
         self._servers = []
         for sock in sockets:
-            server = _Server(
+            kind = _Server if sock.family in (socket.AF_INET, socket.AF_INET6) else _FileServer
+            server = kind(
                 app,
                 self._map,
                 True,  # noqa: FBT003 - waitress' own signature
@@ -293,10 +331,11 @@ class WaitressServer:
             self._servers.append(server)
         self._stopping = 0  # or the signal that says so
 
-    def run(self, ready: Callable[[], None]) -> None:
+    def run(self, ready: Callable[[], None], leave: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGTERM or SIGINT; then finish the requests in flight.
 
         :param ready: is called once these signals are heeded.
+        :param leave: is called when they have come, before the sockets are closed.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -307,14 +346,25 @@ class WaitressServer:
             self._turn(1.0)
         name = signal.Signals(self._stopping).name
         log.info("told to stop by %s, finishing requests in flight", name)
+        leave()
         for server in self._servers:
-            server.accepting = False
-            server.del_channel()
-            server.socket.close()
-        deadline = time.monotonic() + _DRAIN
-        while self._is_busy() and time.monotonic() < deadline:
-            self._turn(0.1)
+            server.leave()
+        self._drain()
         self._dispatcher.shutdown(cancel_pending=True, timeout=0.1)
+
+    def _drain(self) -> None:
+        """Let each connection have the answers that it waits for."""
+        begin = time.monotonic()
+        self._turn(0)  # what has been asked until now counts
+        while channels := [each for each in self._map.values() if isinstance(each, _Channel)]:
+            passed = time.monotonic() - begin
+            busy = [each for each in channels if each.is_busy()]
+            if passed > _DRAIN or (passed > _GRACE and not busy):
+                return
+            for channel in channels:
+                if channel.is_used and not channel.is_busy():
+                    channel.will_close = True
+            self._turn(0.1)
 
     def _turn(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=hasattr(select, "poll"), map=self._map, count=1)
@@ -324,9 +374,3 @@ class WaitressServer:
         self._stopping = number
         for server in self._servers:
             server.wake()
-
-    def _is_busy(self) -> bool:
-        return any(
-            isinstance(channel, _Channel) and (channel.requests or channel.total_outbufs_len)
-            for channel in self._map.values()
-        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,27 @@ UV = find_uv_bin()
 NOWHERE = "http://127.0.0.1:9/"  # the port of "discard": nobody listens
 _ADDRESS = "http://localhost:3141/"  # in the README
 _PATIENCE = 240.0  # seconds a command may take
+
+
+def free_port(count: int = 1) -> int:
+    """The first of so many free ports."""
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port: int = sock.getsockname()[1]
+        try:
+            for each in range(port, port + count):
+                with socket.socket() as sock:
+                    sock.bind(("127.0.0.1", each))
+        except (OSError, OverflowError):
+            continue
+        return port
+
+
+def is_served(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 class CommandFailed(AssertionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from server import ServerProcess, mirror_of
 from upstream import Upstream
 
 from .clients import NOWHERE, Clients, Desk, NewDesk
+from .webserver import Nginx
 
 _HERE = Path(__file__).parent
 
@@ -98,3 +100,16 @@ def python(need: Callable[[str], str]) -> Callable[[str], str]:
         return need(str(found[-1]) if found else f"python{version}")
 
     return path_of
+
+
+@pytest.fixture
+def nginx(need: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[[str], int]]:
+    """Serves a generated configuration with the real nginx, at the port that is returned."""
+    program = need("nginx")
+    with ExitStack() as stack:
+        folders = (tmp_path / f"nginx{number}" for number in itertools.count(1))
+
+        def serve(site: str) -> int:
+            return stack.enter_context(Nginx(program, next(folders), site)).port
+
+        yield serve

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from server import Http, Response, until
@@ -16,24 +16,9 @@ from upstream import Upstream
 
 from devpi_server.deploy import environment
 
-from .clients import Desk
+from .clients import Desk, free_port, is_served
 
 _STOPPED = 3  # exit code of supervisorctl status, where not all run
-
-
-def free_port(count: int = 1) -> int:
-    """The first of so many free ports."""
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port: int = sock.getsockname()[1]
-        try:
-            for each in range(port, port + count):
-                with socket.socket() as sock:
-                    sock.bind(("127.0.0.1", each))
-        except (OSError, OverflowError):
-            continue
-        return port
 
 
 @dataclass
@@ -53,7 +38,7 @@ class Deployment:
         """It, with everything running."""
         done = self.control("start", "all")
         assert done.returncode == 0, done
-        until(lambda: self.answers(self.port))
+        until(lambda: is_served(self.port))
         return self
 
     def stopped(self) -> Deployment:
@@ -61,11 +46,6 @@ class Deployment:
         done = self.control("shutdown")
         assert done.returncode == 0, done
         return self
-
-    @staticmethod
-    def answers(port: int) -> bool:
-        with socket.socket() as sock:
-            return sock.connect_ex(("127.0.0.1", port)) == 0
 
     def get(self, path: str) -> Response:
         return Http(f"http://127.0.0.1:{self.port}/")(path)
@@ -197,7 +177,7 @@ def test_shutdown_returns_when_nothing_runs_any_more(deployment: Deployment) -> 
 
     assert deployment.control("shutdown").returncode == 0
 
-    assert not deployment.answers(deployment.port)
+    assert not is_served(deployment.port)
     assert not (deployment.root / "supervisor.sock").exists()
     assert not (deployment.root / "supervisord.pid").exists()
 
@@ -298,6 +278,33 @@ def test_a_copy_works_beside_the_original_after_relocate(
         copy.stopped()
 
 
+def test_several_processes_at_sockets_of_their_own_serve_nginx(
+    desk: Desk, upstream: Upstream, program: Path, tmp_path: Path, nginx: Callable[[str], int]
+) -> None:
+    made = Deployment(tmp_path / "a place", desk, free_port())
+    sockets = [made.root / f"devpi-{made.port + number}.sock" for number in (0, 1)]
+    options = (f"--port={made.port}", "--processes=2", f"--mirror-url={upstream.simple_url}")
+    desk(
+        *(program, f"--gendeploy={made.root}", *options),
+        f"--unix-socket={made.root / 'devpi.sock'}",
+    )
+
+    try:
+        assert made.control("start", "devpi-server").returncode == 0
+        until(lambda: all(each.exists() for each in sockets))
+        proxy = Http(f"http://127.0.0.1:{nginx(made.text('etc/nginx-devpi.conf'))}/")
+
+        for server in (proxy, proxy, *(Http(f"http+unix://{quote(str(s), '')}/") for s in sockets)):
+            assert server.links("demo")
+        assert not is_served(made.port)
+        logs = [f"log/devpi-server-{made.port + number}.log" for number in (0, 1)]
+        # The client's address, not the socket's "localhost".
+        until(lambda: any('127.0.0.1 "GET' in made.text(log) for log in logs))
+    finally:
+        made.stopped()
+    assert not any(each.exists() for each in sockets)
+
+
 def test_several_processes_share_the_data(
     desk: Desk, upstream: Upstream, program: Path, tmp_path: Path
 ) -> None:
@@ -307,7 +314,7 @@ def test_several_processes_share_the_data(
 
     try:
         assert made.control("start", "devpi-server").returncode == 0
-        until(lambda: all(made.answers(port) for port in (made.port, made.port + 1)))
+        until(lambda: all(is_served(port) for port in (made.port, made.port + 1)))
 
         for port in (made.port, made.port + 1):
             assert Http(f"http://127.0.0.1:{port}/").links("demo")
@@ -374,36 +381,15 @@ def test_pip_installs_through_nginx_as_it_was_configured(
     gen_config: Path,
     program: Path,
     desk: Desk,
-    need: Callable[[str], str],
-    tmp_path: Path,
+    nginx: Callable[[str], int],
 ) -> None:
-    nginx, port = need("nginx"), free_port()
     deployment.started()
-    site = (gen_config / name).read_text()
-    site = site.replace("listen 80;", f"listen {port};").replace("[::]:80;", f"[::]:{port};")
-    (tmp_path / "site.conf").write_text(site.replace("/var/cache/nginx-devpi", f"{tmp_path}/cache"))
-    paths = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = " ".join(f"{each}_temp_path {tmp_path}/{each};" for each in paths)
-    user = "user root; " if os.getuid() == 0 else ""  # else its workers have no way in
-    (tmp_path / "nginx.conf").write_text(
-        f"{user}pid {tmp_path}/pid; error_log {tmp_path}/error.log; daemon off; events {{}}\n"
-        f"http {{ access_log off; {temporary} include {tmp_path}/site.conf; }}\n"
-    )
-    command = [nginx, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+    port = nginx((gen_config / name).read_text())
 
-    checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-    assert "warn" not in checked.stderr
-    server = subprocess.Popen(command)
-    try:
-        until(lambda: deployment.answers(port))
-        install(desk, program, f"http://localhost:{port}/", f"through-{name}")
-        again = Http(f"http://127.0.0.1:{port}/")
-        url = next(iter(again.links("demo").values()))["url"]
-        kept = [again(url).headers.get("X-Nginx-Cache") for _ in range(2)]
-    finally:
-        server.terminate()
-        server.wait(30)
+    install(desk, program, f"http://localhost:{port}/", f"through-{name}")
+    again = Http(f"http://127.0.0.1:{port}/")
+    url = next(iter(again.links("demo").values()))["url"]
+    kept = [again(url).headers.get("X-Nginx-Cache") for _ in range(2)]
 
     assert (desk.folder / f"through-{name}" / "demo-1.0.dist-info").is_dir()
     assert kept[1] == ("HIT" if "caching" in name else None)
@@ -441,9 +427,9 @@ def test_supervisor_runs_what_gen_config_wrote(
 
     desk(program.parent / "supervisord", "-c", folder / "supervisord.conf")
     try:
-        until(lambda: Deployment.answers(port))
+        until(lambda: is_served(port))
     finally:
         desk(*control, "shutdown")
-        until(lambda: not Deployment.answers(port))
+        until(lambda: not is_served(port))
 
     assert os.listdir(tmp_path / "my data")

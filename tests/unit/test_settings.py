@@ -46,6 +46,8 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         datadir=Path.home() / ".devpi" / "serverdata",
         host="localhost",
         port=3141,
+        unix_socket=None,
+        unix_socket_perms=0o600,
         refresh=60.0,
         mirrors=(MirrorSettings("root/pypi", (PyPI.simple_url + "/",), 1800.0),),
         request_timeout=5.0,
@@ -186,6 +188,8 @@ NOT_A_URL = "this is not an http:// or https:// URL with a host name"
 WRONG = [
     ("port", "-1", "-1 is not from 0 to 65535"),
     ("port", "65536", "65536 is not from 0 to 65535"),
+    ("unix-socket-perms", "rw-------", '"rw-------" is not a mode in octal, as 600 or 660'),
+    ("unix-socket-perms", "1777", '"1777" is not a mode in octal, as 600 or 660'),
     ("port", "http", '"http" is not a whole number'),
     ("port", "3141.0", '"3141.0" is not a whole number'),
     ("threads", "0", "0 is not from 1 to 1000"),

@@ -163,6 +163,16 @@ def test_what_was_not_edited_before_relocate_is_not_edited_after_it(root: Path) 
     assert "--port=4001" in (moved / "etc" / "supervisord.conf").read_text()
 
 
+def test_an_option_that_leads_into_the_deployment_moves_with_it(root: Path) -> None:
+    etc.write(root / "etc", root, plan(f"--unix-socket={root}/devpi.sock"), lambda _: None)
+    moved = root.rename(root.with_name("moved"))
+
+    ctl.main(moved, ["relocate"])
+
+    assert f"--unix-socket={moved}/devpi.sock" in (moved / "etc/supervisord.conf").read_text()
+    assert ctl.read_marker(moved)["options"] == [["unix-socket", f"{moved}/devpi.sock"]]
+
+
 @pytest.mark.parametrize(
     "shebang",
     ["#!{0}/bin/python3\n", "#!/bin/sh\n'''exec' \"{0}/bin/python\" \"$0\" \"$@\"\n' '''\n"],

@@ -190,3 +190,42 @@ def test_nginx_serves_the_place_that_clients_know() -> None:
 )
 def test_nginx_asks_where_the_server_listens(host: str, listener: str) -> None:
     assert f"server {listener};" in render.nginx(plan(f"--host={host}"))
+
+
+# --unix-socket
+
+
+def test_nginx_asks_at_the_socket(generate: Callable[..., dict[str, str]]) -> None:
+    made = generate("--unix-socket=/run/devpi.sock")
+
+    assert "server unix:/run/devpi.sock;" in made["nginx-devpi.conf"]
+    for name in ("supervisor-devpi.conf", "crontab", "net.devpi.plist", "devpi.service"):
+        assert "--unix-socket=/run/devpi.sock" in made[name], name
+        assert "--trusted-proxy=" in made[name], name
+        assert "--port" not in made[name], name
+    assert "ReadWritePaths=/run" in made["devpi.service"]
+
+
+def test_each_process_has_a_socket_of_its_own(generate: Callable[..., dict[str, str]]) -> None:
+    made = generate("--unix-socket=/my run/devpi.sock", "--processes=2", "--port=4000")
+
+    assert 'server "unix:/my run/devpi-4000.sock";' in made["nginx-devpi.conf"]
+    assert 'server "unix:/my run/devpi-4001.sock";' in made["nginx-devpi.conf"]
+    assert "'--unix-socket=/my run/devpi-%(process_num)d.sock'" in made["supervisor-devpi.conf"]
+    assert made["crontab"].count("/my run/devpi-4001.sock") == 1
+
+
+def test_who_may_open_the_socket_is_believed_unless_told_otherwise() -> None:
+    assert "--trusted-proxy=*" in plan("--unix-socket=/s").words
+    assert "--trusted-proxy=*" not in plan("--unix-socket=/s", "--trusted-proxy=1.2.3.4").words
+
+
+def test_prometheus_asks_nginx_where_there_is_no_port() -> None:
+    assert plan("--unix-socket=/s", "--outside-url=https://pypi.example").monitored == [
+        "pypi.example:80"
+    ]
+
+
+def test_a_socket_that_nginx_cannot_name_is_refused() -> None:
+    with pytest.raises(Refused):
+        render.nginx(plan('--unix-socket=/a"b'))

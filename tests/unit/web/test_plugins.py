@@ -65,6 +65,7 @@ def test_every_error_has_a_status(kind: type[DevpiError]) -> None:
         (errors.InvalidForm("x"), 400),
         (errors.InvalidArtefact("x"), 400),
         (errors.DigestMismatch("x"), 400),
+        (errors.TooLarge("x"), 413),
         (errors.Unreachable("x"), 502),
         (errors.Corrupt("x"), 502),
         (errors.Failed("x"), 502),
