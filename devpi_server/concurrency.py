@@ -264,18 +264,20 @@ class BoundedCache(Generic[K, T]):
 
 
 class Alarm:
-    """Calls back after some time, from one daemon thread of its own."""
+    """Calls back after some time, from one daemon thread that lives while it is needed."""
 
     def __init__(self) -> None:
         self._wake = threading.Condition()
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self._is_running = False
 
     def after(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call back once, after the seconds. The callback must be quick and not raise."""
         with self._wake:
-            if self._count == 0:
+            if not self._is_running:
                 threading.Thread(target=self._run, name="alarm", daemon=True).start()
+                self._is_running = True
             self._count += 1
             heapq.heappush(self._heap, (time.monotonic() + seconds, self._count, callback))
             self._wake.notify()
@@ -283,8 +285,11 @@ class Alarm:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._heap or self._heap[0][0] > time.monotonic():
-                    self._wake.wait(self._heap[0][0] - time.monotonic() if self._heap else None)
+                while self._heap and self._heap[0][0] > time.monotonic():
+                    self._wake.wait(self._heap[0][0] - time.monotonic())
+                if not self._heap:
+                    self._is_running = False
+                    return
                 callback = heapq.heappop(self._heap)[2]
             try:
                 callback()

@@ -11,3 +11,6 @@ def configure(*, debug: bool) -> None:
         level=logging.DEBUG if debug else logging.INFO,
         format="%(asctime)s [%(levelname)s] %(name)s: %(message)s",
     )
+    if not debug:
+        # It warns of strange headers, with a traceback; what matters of it is told by our errors.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Semaphore
+from typing import Any
 
 import requests
 from urllib3.exceptions import HTTPError as Urllib3Error
@@ -25,14 +26,22 @@ _BEGINNING = 3 * 1024 * 1024  # bytes
 
 _CHUNK = 256 * 1024
 _LONGEST_REASON = 100
+# A file may come slowly, on a train, but not as slowly as somebody who wants to hold a thread.
+_SLOWEST = 1024  # bytes
+_STEP = 60.0  # seconds, in which so many come at least
+_MOMENT = 0.1  # seconds that a body that nobody wants has to come, to keep its connection
 _SIPS = 4  # reads at most of a body that nobody wants, to keep its connection
 
 
 @dataclass(slots=True)
 class Body:
-    """A ``Stream`` over a response."""
+    """A ``Stream`` over a response.
+
+    :param deadline: when all of it is due; None: as long as it goes on at the slowest pace.
+    """
 
     _response: requests.Response
+    _deadline: float | None = None
     url: str = field(init=False)
     length: int | None = field(init=False)
     content_type: str = field(init=False)
@@ -52,11 +61,15 @@ class Body:
         self.encoded = encoding not in ("", "identity")
 
     def chunks(self) -> Iterator[bytes]:
-        raw = self._response.raw
-        received = 0
-        with translated(self.url):
+        raw: Any = self._response.raw
+        received = marked = 0
+        within = _STEP if self._deadline is None else self._deadline - time.monotonic()
+        with translated(self.url), raw.wire.within(within) as watch:
             while chunk := raw.read1(_CHUNK, decode_content=False):
                 received += len(chunk)
+                if self._deadline is None and received - marked >= _SLOWEST:
+                    marked = received
+                    watch.extend(_STEP)
                 yield chunk
         if self.length is not None and received != self.length:
             raise Unreachable(
@@ -155,14 +168,19 @@ def _reason(error: BaseException) -> str:
 
 
 def let_go(response: requests.Response) -> None:
-    """Close the response; its connection is kept for the next request if little is unread."""
+    """Close the response; its connection is kept for the next request if little is unread.
+
+    What comes is not waited for: nobody wants it.
+    """
     length = length_of(response)
     # A 200 that is left unread is a file that nobody wants.
     small = response.status_code != 200 and (length is None or length <= _CHUNK)
     if small or response.request.method == "HEAD":
-        with suppress(Urllib3Error, OSError):
+        raw: Any = response.raw
+        with suppress(Urllib3Error, OSError, ValueError), raw.wire.within(_MOMENT):
+            raw.wire.hurry(_MOMENT)
             for _ in range(_SIPS):
-                if not response.raw.read1(_CHUNK, decode_content=False):
+                if not raw.read1(_CHUNK, decode_content=False):
                     break
     response.close()
 

@@ -28,8 +28,8 @@ from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
 
 from devpi_server import __version__
-from devpi_server.concurrency import BoundedCache, Clock
-from devpi_server.errors import Corrupt, Denied, Failed, Unreachable, Unsupported
+from devpi_server.concurrency import Alarm, BoundedCache, Clock
+from devpi_server.errors import Corrupt, Denied, Failed, TimedOut, Unreachable, Unsupported
 from devpi_server.upstream.addresses import (
     expect_web_address,
     host_of,
@@ -42,6 +42,7 @@ from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream
 from devpi_server.upstream.bodies import Body, length_of, let_go, translated, whole
 from devpi_server.upstream.connections import Adapter, Certificates
 from devpi_server.upstream.network import Boundary, Dialler, endpoint
+from devpi_server.upstream.watchdog import Watchdog
 
 # PEP 691: JSON first, HTML where that is all there is.
 ACCEPT_PAGE = (
@@ -60,8 +61,11 @@ _CONNECTIONS = 64  # kept open an origin
 _ORIGINS = 500  # whose settings are remembered
 # In units of the timeout: files come from slower places than pages, and may stall.
 _FILE_GAP = 3  # wait for an answer, or the next bytes, of a file
+_REDIRECTED_IN_ALL = 6  # until where redirects lead in the end is asked
 _PAGE_IN_ALL = 6  # a page that trickles in
 _ANSWER_IN_ALL = 12
+_LOOK = 0.25  # between two looks for what is past its deadline
+_LOOK_AT_LEAST_EVERY = 1.0  # seconds
 # Asked for the credentials of every machine that a netrc file does not name.
 _NO_MACHINE = "https://no-such-machine.invalid/"
 
@@ -123,6 +127,7 @@ class RequestsClient:
         self._adapter = Adapter(
             self._dialler,
             self._certificates,
+            Watchdog(Alarm(), min(_LOOK_AT_LEAST_EVERY, timeout * _LOOK)),
             pool_connections=_POOLS,
             pool_maxsize=_CONNECTIONS,
         )
@@ -139,7 +144,7 @@ class RequestsClient:
         if anew:
             self._adapter.close()
         deadline = time.monotonic() + self._timeout * _PAGE_IN_ALL
-        with self._stream(url, etag, self._timeout, page=True) as answer:
+        with self._stream(url, etag, self._timeout, page=True, deadline=deadline) as answer:
             if isinstance(answer, NotModified | Absent):
                 return answer
             document = whole(answer, LARGEST_PAGE, deadline, self._large)
@@ -152,7 +157,7 @@ class RequestsClient:
 
     @contextmanager
     def _stream(
-        self, url: str, etag: str | None, gap: float, *, page: bool
+        self, url: str, etag: str | None, gap: float, *, page: bool, deadline: float | None = None
     ) -> Iterator[Stream | NotModified | Absent]:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         if page:
@@ -162,7 +167,7 @@ class RequestsClient:
         response = self._follow("GET", url, headers, gap)
         try:
             if response.status_code == 200:
-                yield Body(response)
+                yield Body(response, deadline)
                 return
         finally:
             let_go(response)
@@ -184,6 +189,7 @@ class RequestsClient:
         return length_of(response)
 
     def part(self, url: str, start: int, stop: int) -> bytes:
+        deadline = time.monotonic() + self._timeout * _PAGE_IN_ALL
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-{stop - 1}"}
         response = self._follow("GET", url, headers, self._timeout)
         with closing(response):
@@ -193,7 +199,7 @@ class RequestsClient:
                     self._expect_ok(response)
                 raise Unsupported(f"{host_of(url)} does not send parts of files")
             part = bytearray()
-            for chunk in Body(response).chunks():
+            for chunk in Body(response, deadline).chunks():
                 part += chunk
                 if len(part) > stop - start:
                     break
@@ -211,7 +217,7 @@ class RequestsClient:
         response = self._follow("POST", url, headers, self._timeout * _FILE_GAP, body)
         try:
             if response.status_code == 200:
-                return whole(Body(response), LARGEST_ANSWER, deadline)
+                return whole(Body(response, deadline), LARGEST_ANSWER, deadline)
         finally:
             let_go(response)
         if response.status_code in _NO_QUESTIONS:
@@ -288,7 +294,10 @@ class RequestsClient:
 
         A POST stays one: it is a question, and what it asks is no secret.
         """
+        deadline = time.monotonic() + self._timeout * _REDIRECTED_IN_ALL
         for _ in range(_HOPS):
+            if time.monotonic() > deadline:
+                raise TimedOut(f"{host_of(url)} redirects too slowly")
             expect_web_address(url)
             self._check_pause(url)
             response = self._send(method, url, headers, gap, body)

@@ -1,8 +1,9 @@
 """Connections for the HTTP library: dialled within the boundary, with our certificates.
 
 Why an adapter: the check has to be made on the address that is connected to
-(``network``), and an SSL context with a thousand certificates takes longer to
-make than a connection, so each is made once.
+(``network``), an SSL context with a thousand certificates takes longer to
+make than a connection, so each is made once, and what comes back has to come
+within a deadline (``watchdog``).
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import ssl
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.response import HTTPResponse
 
 from devpi_server.errors import ConfigError
 from devpi_server.upstream.network import Dialler, endpoint
+from devpi_server.upstream.watchdog import Watchdog, Wire
 
 
 class Certificates:
@@ -105,28 +108,40 @@ def _why(error: Exception) -> str:
 
 
 class Adapter(HTTPAdapter):
-    """A ``requests`` adapter whose connections the dialler makes."""
+    """A ``requests`` adapter whose connections the dialler makes, and the watchdog watches."""
 
-    def __init__(self, dialler: Dialler, certificates: Certificates, **options: Any) -> None:
+    def __init__(
+        self, dialler: Dialler, certificates: Certificates, watchdog: Watchdog, **options: Any
+    ) -> None:
         self._dialler = dialler
         self._certificates = certificates
+        self._watchdog = watchdog
         super().__init__(**options)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        dialler = {"dialler": self._dialler}
-        plain = {"ConnectionCls": type("Plain", (_Plain,), dialler)}
-        secure = {"ConnectionCls": type("Secure", (_Secure,), dialler)}
         self.poolmanager.pool_classes_by_scheme = {
-            "http": type("PlainPool", (HTTPConnectionPool,), plain),
-            "https": type("SecurePool", (HTTPSConnectionPool,), secure),
+            "http": self._pool(HTTPConnectionPool, _Dialled, HTTPConnection),
+            "https": self._pool(HTTPSConnectionPool, _Dialled, HTTPSConnection),
         }
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         # Through a proxy, what connects is the proxy; it is configured, so it may be anywhere.
         if not proxy.lower().startswith("socks"):
             options.setdefault("proxy_ssl_context", self._certificates.context(""))
-        return super().proxy_manager_for(proxy, **options)
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **options)
+        if is_new:
+            manager.pool_classes_by_scheme = {
+                scheme: self._pool(pool, _Watched, pool.ConnectionCls)
+                for scheme, pool in manager.pool_classes_by_scheme.items()
+            }
+        return manager
+
+    def _pool(self, pool: type, *bases: type) -> type:
+        """The class of a pool with connections of these kinds."""
+        ours = {"dialler": self._dialler, "watchdog": self._watchdog}
+        return type("Pool", (pool,), {"ConnectionCls": type("Connection", bases, ours)})
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -161,14 +176,27 @@ def _dial(connection: HTTPConnection, dialler: Dialler) -> socket.socket:
         raise NewConnectionError(connection, f"{host} cannot be reached: {error}") from error
 
 
-class _Plain(HTTPConnection):
-    dialler: Dialler
+class _Watched(HTTPConnection):
+    """A connection over which the head of an answer comes within the timeout, as a whole."""
 
-    def _new_conn(self) -> socket.socket:
-        return _dial(self, self.dialler)
+    watchdog: Watchdog
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's, as there
+        # Below TLS within TLS there is a socket too.
+        wire = Wire(getattr(self.sock, "socket", self.sock), self.watchdog)
+        response: HTTPResponse | None = None
+        try:
+            with wire.within(cast("float", self.timeout)):  # every request of ours has one
+                response = super().getresponse()
+        except TimeoutError:
+            if response is not None:
+                response.close()
+            raise
+        response.wire = wire  # type: ignore[attr-defined]  # for who reads the body
+        return response
 
 
-class _Secure(HTTPSConnection):
+class _Dialled(_Watched):
     dialler: Dialler
 
     def _new_conn(self) -> socket.socket:

@@ -14,12 +14,13 @@ import pytest
 import trustme
 from fakes import FakeClock
 from tunnel import Tunnel
-from upstream import HugePage, Redirect, Status, Upstream
+from upstream import HugePage, Redirect, SlowHead, Status, Upstream
 
 from devpi_server.errors import (
     ConfigError,
     Corrupt,
     OffLimits,
+    TimedOut,
     Unreachable,
     Unsupported,
     UpstreamError,
@@ -417,6 +418,23 @@ def test_https_goes_through_a_tunnel(
     assert head.startswith("CONNECT index.test:443 HTTP/1.")
     assert "Proxy-Authorization: Basic" in head
     assert not any("proxy-authorization" in request.headers for request in secure.requests)
+
+
+@pytest.mark.parametrize("is_tunnelled", [False, True], ids=["directly", "through a tunnel"])
+def test_a_head_that_trickles_over_tls_is_a_timeout(
+    secure: Upstream, ca_file: Path, monkeypatch: pytest.MonkeyPatch, is_tunnelled: bool
+) -> None:
+    """U02: each byte comes in time, all of them together do not."""
+    secure.fail(PAGE, SlowHead(100))
+    with Tunnel(("127.0.0.1", secure.port)) as tunnel:
+        if is_tunnelled:
+            monkeypatch.setenv("https_proxy", f"http://{tunnel.address}")
+        client = RequestsClient(
+            timeout=0.5, clock=FakeClock(), urls=[secure.simple_url], ca_file=ca_file
+        )
+        with pytest.raises(TimedOut):
+            client.size(page_of(secure))
+        client.close()
 
 
 def test_a_proxy_that_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from server import (
     until,
 )
 from upstream import (
+    AddHeaders,
     Cut,
     HangBeforeAnswer,
     HangInBody,
@@ -107,6 +108,16 @@ def test_a_busy_port_is_one_sentence_and_exit_code_2(
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (f"devpi-server: error: port {server.port} on 127.0.0.1 is in use\n")
     assert server("/simple/").status == 200
+
+
+def test_a_strange_header_of_upstream_makes_no_noise(up: Upstream, spawn: Spawn) -> None:
+    """The page counts, and there is no traceback in the log."""
+    up.release("demo", "1.0")
+    up.fail("/simple/demo/", AddHeaders({"no name\r\nX-Odd": "1\r\n\0"}))
+    server = spawn()
+    server("/simple/demo/")
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.mark.parametrize("is_cold", [True, False], ids=["cold", "hot"])

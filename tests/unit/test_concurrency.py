@@ -397,6 +397,18 @@ def test_an_alarm_can_be_set_again_after_it_rang() -> None:
         assert rung.wait(LONG)
 
 
+def test_an_alarm_that_has_nothing_to_ring_for_keeps_no_thread() -> None:
+    """Each client has one: thousands of them that have gone leave nothing behind."""
+    threads: list[threading.Thread] = []
+    rung = threading.Event()
+    alarm = Alarm()
+    alarm.after(0.0, lambda: threads.append(threading.current_thread()))
+    alarm.after(0.01, rung.set)
+    assert rung.wait(LONG)
+    threads[0].join(LONG)
+    assert not threads[0].is_alive()
+
+
 class Stumbler:
     """A worker that fails at every tick but the third, where it tells."""
 

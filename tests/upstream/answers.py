@@ -193,7 +193,8 @@ class Delivery:
     delay: float = 0.0
     hang: Hang | None = None
     cut: int | None = None  # bytes of the body after which the connection ends
-    rate: int | None = None  # bytes a second
+    rate: int | None = None  # bytes of the body a second
+    head_rate: int | None = None  # bytes of the head a second
     answered: bool = True  # False: the connection ends without an answer
     reset: bool = False  # the connection ends by RST
     claim: int = 0  # what Content-Length says above the truth
@@ -208,6 +209,7 @@ class Delivery:
             self.framing is Framing.LENGTH
             and self.cut is None
             and self.rate is None
+            and self.head_rate is None
             and not hangs_inside
         )
 

@@ -215,6 +215,17 @@ class Slow(Fault):
 
 
 @dataclass(frozen=True)
+class SlowHead(Fault):
+    """The status line and the header in single bytes, so many a second."""
+
+    bytes_per_second: int
+    needs_body: ClassVar[bool] = False
+
+    def apply(self, answer: Answer, request: Request) -> Answer:
+        return replace(answer, delivery=replace(answer.delivery, head_rate=self.bytes_per_second))
+
+
+@dataclass(frozen=True)
 class Chunked(Fault):
     """Transfer-Encoding: chunked, and no Content-Length."""
 

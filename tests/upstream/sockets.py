@@ -190,6 +190,9 @@ class _Connection:
         )
         request.status = answer.status
         head = _head(answer, keep=keep)
+        if how.head_rate is not None:
+            self._trickle(head, how.head_rate)
+            head = b""
         if bodiless:
             self._sock.sendall(head)
         elif how.plain and isinstance(answer.body, Bytes) and answer.body.size <= _SMALL:
@@ -198,6 +201,12 @@ class _Connection:
             self._sock.sendall(head)
             self._send_body(answer)
         return keep
+
+    def _trickle(self, data: bytes, rate: int) -> None:
+        for each in data:
+            self._sock.sendall(bytes((each,)))
+            if self._stopping.wait(1 / rate):
+                raise _Ended
 
     def _send_body(self, answer: Answer) -> None:
         how, body = answer.delivery, answer.body

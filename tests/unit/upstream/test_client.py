@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import io
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 import urllib3
-from fakes import FakeClock
+from fakes import FakeAlarm, FakeClock
 from requests.adapters import BaseAdapter
 from upstream import (
     AddHeaders,
@@ -27,16 +28,19 @@ from upstream import (
     HangBeforeAnswer,
     HangInBody,
     HugePage,
+    Latency,
     NoLength,
     Redirect,
     ResetKeepAlive,
     Slow,
+    SlowHead,
     Status,
     Substitute,
     Upstream,
     WrongLength,
 )
 
+from devpi_server.concurrency import Crew
 from devpi_server.errors import (
     Corrupt,
     Denied,
@@ -47,8 +51,10 @@ from devpi_server.errors import (
 )
 from devpi_server.upstream.base import Absent, Fresh, NotModified
 from devpi_server.upstream.client import LARGEST_PAGE, RequestsClient
+from devpi_server.upstream.watchdog import Watchdog, Wire
 
 PAGE = "/simple/demo/"
+LONG = 30.0  # seconds that no test takes unless it fails
 SOON = 0.2  # seconds: a deadline for upstreams that never answer
 MB = 1 << 20
 
@@ -525,6 +531,8 @@ class _Elsewhere(BaseAdapter):
         response = requests.Response()
         response.request = request
         response.raw = urllib3.HTTPResponse(io.BytesIO(), preload_content=False)
+        with socket.socket() as closed:
+            response.raw.wire = Wire(closed, Watchdog(FakeAlarm(), 1.0))
         response.status_code = 302
         response.url = request.url or ""
         response.headers["Location"] = self._location
@@ -677,6 +685,78 @@ def test_a_page_that_trickles_is_a_timeout(up: Upstream, clock: FakeClock) -> No
     up.fail(PAGE, HugePage(10_000), Slow(1000))
     with pytest.raises(TimedOut):
         RequestsClient(timeout=SOON, clock=clock, urls=[up.simple_url]).get(page_of(up))
+
+
+def test_a_head_that_trickles_is_a_timeout(up: Upstream, clock: FakeClock) -> None:
+    """U02: status line and header have the timeout together, for whatever is asked."""
+    up.fail(PAGE, SlowHead(100))
+    client = RequestsClient(timeout=SOON, clock=clock, urls=[up.simple_url])
+    for ask in (client.get, client.size, lambda url: client.part(url, 0, 10)):
+        with pytest.raises(TimedOut):
+            ask(page_of(up))
+    with pytest.raises(TimedOut):
+        body_of(client, page_of(up))
+    with pytest.raises(TimedOut):
+        client.post(page_of(up), b"", "text/xml")
+
+
+def test_a_head_that_trickles_through_a_proxy_is_a_timeout(
+    up: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy passes on what upstream sends, as it comes."""
+    monkeypatch.setenv("http_proxy", up.url)
+    up.fail(PAGE, SlowHead(100))
+    client = RequestsClient(timeout=SOON, clock=clock, urls=["http://index.test/simple/"])
+    with pytest.raises(TimedOut):
+        client.size("http://index.test/simple/demo/")
+
+
+def test_redirects_that_trickle_in_are_a_timeout(up: Upstream, clock: FakeClock) -> None:
+    """Eight hops, each just in time, are not in time."""
+    up.fail(PAGE, Latency(SOON * 0.9), Redirect("{path}"))
+    client = RequestsClient(timeout=SOON, clock=clock, urls=[up.simple_url])
+    with pytest.raises(TimedOut):
+        client.get(page_of(up))
+
+
+@pytest.mark.parametrize("framing", [b"1" * 10_000, b"5;" + b"x" * 10_000])
+def test_a_page_whose_chunks_never_begin_is_a_timeout(
+    up: Upstream, clock: FakeClock, framing: bytes
+) -> None:
+    """U02: no byte of the body comes, but something always does."""
+    up.fail(
+        PAGE,
+        Status(200, {"Transfer-Encoding": "chunked"}, framing),
+        NoLength(),
+        Slow(1000),
+    )
+    client = RequestsClient(timeout=SOON, clock=clock, urls=[up.simple_url])
+    with pytest.raises(TimedOut):
+        client.get(page_of(up))
+
+
+def test_a_slow_head_that_comes_in_time_is_fine(up: Upstream, client: RequestsClient) -> None:
+    """And what comes after it on the same connection."""
+    rule = up.fail(PAGE, SlowHead(2000))
+    assert isinstance(client.get(page_of(up)), Fresh)
+    rule.remove()
+    assert isinstance(client.get(page_of(up)), Fresh)
+    assert up.connections == 1
+
+
+@pytest.mark.parametrize("status", [302, 404, 503])
+def test_a_body_that_nobody_wants_is_not_waited_for(
+    up: Upstream, clock: FakeClock, status: int
+) -> None:
+    """The status says all: whether the rest comes is no matter of the one who asks."""
+    client = RequestsClient(timeout=LONG * 10, clock=clock, urls=[up.simple_url])
+    headers = {"Location": PAGE} if status == 302 else {}
+    up.fail(PAGE, Status(status, headers, b"x" * 100), HangInBody(10), times=1)
+    flight = Crew("ask", 1).submit(lambda: client.get(page_of(up)))
+    answer: object = flight.exception(LONG) or flight.result()
+    expected = {302: Fresh, 404: Absent, 503: Failed}[status]
+    assert isinstance(answer, expected)
+    up.heal()
 
 
 # Proxies
