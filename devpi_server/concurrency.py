@@ -72,7 +72,7 @@ class Blocking:
         :raises Overloaded: all are taken.
         """
         if not self._places.acquire(blocking=False):
-            raise Overloaded("too many requests wait for upstream, try again", retry_after=2)
+            raise Overloaded("too many requests are waiting, try again", retry_after=2)
         try:
             yield
         finally:
@@ -177,10 +177,13 @@ class SingleFlight(Generic[T]):
 
     The work runs on a crew: who waits may give up, the flight goes on.
     Flights forget themselves when they land.
+
+    :param most: flights under way; beyond them, a new one is refused.
     """
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew, most: int | None = None) -> None:
         self._crew = crew
+        self._most = most
         self._lock = threading.Lock()
         self._flights: dict[Hashable, Future[T]] = {}
 
@@ -189,6 +192,7 @@ class SingleFlight(Generic[T]):
 
         :param wait: seconds.
         :raises TimedOut: it has not landed yet; it goes on.
+        :raises Overloaded: too many are under way, or wait.
         :raises Exception: what the work raised.
         """
         patience = _patience.get(_unlimited)
@@ -204,11 +208,16 @@ class SingleFlight(Generic[T]):
         return _patience.get(_unlimited).recall((id(self), key)) is not None
 
     def join(self, key: Hashable, work: Callable[[], T]) -> Future[T]:
-        """Start the flight, or join the one under way, without waiting."""
+        """Start the flight, or join the one under way, without waiting.
+
+        :raises Overloaded: too many are under way.
+        """
         with self._lock:
             flight = self._flights.get(key)
             if flight is not None and not flight.done():
                 return flight
+            if self._most is not None and len(self._flights) >= self._most:
+                raise Overloaded("too many requests are waiting, try again", retry_after=2)
             flight = self._flights[key] = self._crew.submit(work)
         # Outside of the lock: a flight that has landed already calls back at once.
         flight.add_done_callback(lambda landed: self._forget(key, landed))

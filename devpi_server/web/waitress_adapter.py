@@ -3,7 +3,8 @@
 *Parking.*  A request that has to wait for a flight gives its thread back:
 ``Parked`` unwinds it, and when the flight has landed, or the time is up, the
 request is run again from the start, this time finding the outcome.  That is
-sound because only GET and HEAD wait, and those change nothing before they wait.
+sound because only GET and HEAD wait so, and those change nothing before they
+wait; any other method blocks its thread.
 
 *Hot pages and files* are answered on the I/O thread: handing them to another
 one and back costs as much as the answer.
@@ -125,7 +126,8 @@ class _ReaderBuffer(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
 class _Task(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> Environ:
         environ: Environ = super().get_environment()
-        environ[PATIENCE] = _patience_of(self.request)
+        if self.request.command in ("GET", "HEAD"):
+            environ[PATIENCE] = _patience_of(self.request)
         environ[SENDS_READERS] = True
         environ[ONLY_HOT] = self.channel.server.is_io_thread()
         environ["wsgi.file_wrapper"] = self._wrap

@@ -186,6 +186,21 @@ def test_do_raises_what_the_work_raises() -> None:
         flights.do("key", fail, LONG)
 
 
+def test_past_the_most_a_new_flight_is_refused_and_an_old_one_joined() -> None:
+    crew = HandLanded()
+    flights: SingleFlight[str] = SingleFlight(crew, most=2)  # type: ignore[arg-type]
+    first = flights.join("a", lambda: "a")
+    flights.join("b", lambda: "b")
+
+    with pytest.raises(Overloaded):
+        flights.join("c", lambda: "c")
+    assert flights.join("a", lambda: "other") is first
+    crew.land()
+    flights.join("c", lambda: "c")
+
+    assert len(crew.jobs) == 2
+
+
 def test_a_flight_that_has_landed_is_forgotten() -> None:
     """The next who asks starts a new one, after success and failure alike."""
     crew = HandLanded()

@@ -15,7 +15,7 @@ from waitress import wasyncore
 
 from devpi_server.concurrency import Alarm
 from devpi_server.upstream.arriving import Arriving
-from devpi_server.web.app import Application
+from devpi_server.web.app import PATIENCE, Application
 from devpi_server.web.files import Sending
 from devpi_server.web.hot import ONLY_HOT, Environ, NotHot, StartResponse
 from devpi_server.web.waitress_adapter import Parked, WaitressServer, _ReaderBuffer
@@ -90,6 +90,25 @@ def test_a_flight_that_lands_while_the_request_is_parked_resumes_it() -> None:
 
     assert answer_of(app) == b"HTTP/1.1 200"
     assert runs[1].startswith("waitress-")
+
+
+@pytest.mark.parametrize(("method", "parks"), [("GET", True), ("HEAD", True), ("POST", False)])
+def test_what_may_change_something_is_never_run_twice(method: str, *, parks: bool) -> None:
+    """It blocks its thread, with the patience that any other server has."""
+    found: list[bool] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        found.append(PATIENCE in environ)
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    def client(address: tuple[str, int]) -> bytes:
+        with socket.create_connection(address, WITHIN) as connection:
+            connection.sendall(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            return connection.recv(12)
+
+    assert talk(app, client) == b"HTTP/1.1 200"
+    assert found == [parks]
 
 
 def test_a_file_that_turns_out_shorter_breaks_off() -> None:
