@@ -19,6 +19,7 @@
     │   ├── TooLarge        it has more bytes, or parts, than we take
     │   ├── Unauthenticated  nobody known has asked, and only somebody known may
     │   ├── Conflict        it does not go with what is there
+    │   ├── TooManyAttempts too many wrong passwords; carries Retry-After
     │   └── Forbidden       known, and not to be had
     │       └── BlockedByPolicy
     ├── UpstreamError   cannot tell: upstream is at fault, or out of reach
@@ -30,7 +31,7 @@
     │   │   └── OffLimits       it leads to a network that it has no business with
     │   ├── Unsupported     upstream does not offer this at all
     │   └── FeedWentBack    upstream's serial is below the one that it had before
-    ├── Overloaded      no capacity to wait for upstream just now
+    ├── Overloaded      no capacity for this just now
     ├── StoreError      the disk is at fault
     │   ├── Full
     │   ├── Busy            others write, for longer than one can wait
@@ -121,6 +122,17 @@ class Conflict(Refused):
     """What is there already does not let it be."""
 
 
+class TooManyAttempts(Refused):
+    """Too many wrong passwords came from there.
+
+    :param retry_after: seconds after which to try again.
+    """
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Forbidden(Refused):
     """What was asked for is there, and this client may not have it."""
 
@@ -184,7 +196,7 @@ class FeedWentBack(UpstreamError):
 
 
 class Overloaded(DevpiError):
-    """Too many requests wait for upstream already.
+    """Too many requests wait already.
 
     :param retry_after: seconds after which to try again.
     """

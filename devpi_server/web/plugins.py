@@ -31,6 +31,7 @@ STATUS: dict[type[DevpiError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.UpstreamError: HTTPStatus.BAD_GATEWAY,
     errors.TimedOut: HTTPStatus.GATEWAY_TIMEOUT,

@@ -62,6 +62,7 @@ def test_every_error_has_a_status(kind: type[DevpiError]) -> None:
         (errors.NoSuchFile("x"), 404),
         (errors.InvalidName("x"), 404),
         (errors.Refused("x"), 400),
+        (errors.TooManyAttempts("x", retry_after=2), 429),
         (errors.InvalidForm("x"), 400),
         (errors.InvalidArtefact("x"), 400),
         (errors.DigestMismatch("x"), 400),
