@@ -90,7 +90,7 @@ class Part:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(self.path, target)
             if durable:
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
         self._close()
 
     def abandon(self) -> None:
@@ -187,7 +187,7 @@ def _has_writer(path: str) -> bool:
         os.close(fd)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename in the folder survive a power failure."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
