@@ -170,6 +170,12 @@ class FakeClient:
             return Absent()
         return _FakeStream(found, url).length
 
+    def part(self, url: str, start: int, stop: int) -> bytes:
+        found = self._ask("part", url, None)
+        if not isinstance(found, Resource):
+            raise Unsupported("there is nothing to send parts of")
+        return found.body[start:stop]
+
     def post(self, url: str, body: bytes, content_type: str) -> bytes:
         found = self._ask("post", url, None)
         if not isinstance(found, Resource):

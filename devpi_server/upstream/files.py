@@ -31,7 +31,8 @@ from devpi_server.upstream.wheels import WheelMetadata
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 0.02  # seconds between two looks at another process's download
-_OPENERS, _DOWNLOADS = 32, 64  # threads
+_OPENERS, _DOWNLOADS, _READERS = 32, 64, 8  # threads
+_READ_IN_ALL = 6  # times the timeout: metadata that is read from afar in many parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class FileFetcher:
         openers = Crew("open", _OPENERS)
         self._flights: SingleFlight[Arriving | HeldFile] = SingleFlight(openers)
         self._sizes: SingleFlight[int | None] = SingleFlight(openers)
-        self._readings: SingleFlight[bool] = SingleFlight(openers)
+        # Of their own: files are not to wait for what is read in many steps.
+        self._readings: SingleFlight[bool] = SingleFlight(Crew("metadata", _READERS))
         self._crew = Crew("download", _DOWNLOADS)
         self._alarm = Alarm()
         self._guard = threading.Lock()
@@ -157,10 +159,12 @@ class FileFetcher:
         if self._offline:
             return False
         return self._readings.do(
-            wanted.path,
-            lambda: self._wheels.of_remote(wanted.path, wanted.project, wanted.link) is not None,
-            self._timeout * PATIENT,
+            wanted.path, lambda: self._read_metadata(wanted), self._timeout * PATIENT
         )
+
+    def _read_metadata(self, wheel: Wanted) -> bool:
+        deadline = time.monotonic() + self._timeout * _READ_IN_ALL
+        return self._wheels.of_remote(wheel.path, wheel.project, wheel.link, deadline) is not None
 
     # Opening: on a thread of the flights.
 

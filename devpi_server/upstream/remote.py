@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import time
 
-from devpi_server.errors import Corrupt
+from devpi_server.errors import Corrupt, TimedOut
 from devpi_server.upstream.base import UpstreamClient
 
 _FIRST = 128 * 1024  # bytes from the end that are fetched at once
@@ -21,14 +22,16 @@ class RemoteFile(io.RawIOBase):
     """Reads by range requests; seekable, and keeps the parts that it has.
 
     :param size: of the file in bytes.
+    :param deadline: of the monotonic clock; no part is asked for after that.
     :raises UpstreamError: from ``read``, also when too many parts would be needed.
     """
 
-    def __init__(self, client: UpstreamClient, url: str, size: int) -> None:
+    def __init__(self, client: UpstreamClient, url: str, size: int, deadline: float) -> None:
         super().__init__()
         self._client = client
         self._url = url
         self._size = size
+        self._deadline = deadline
         self._position = 0
         self._parts: dict[int, bytes] = {}  # start → bytes
 
@@ -64,6 +67,8 @@ class RemoteFile(io.RawIOBase):
                 return part[position - start : position - start + size]
         if len(self._parts) >= _MOST:
             raise Corrupt("an archive is laid out so that reading its metadata takes too long")
+        if time.monotonic() > self._deadline:
+            raise TimedOut("reading the metadata of an archive in parts takes too long")
         if position >= self._size - _FIRST:
             start, stop = max(0, self._size - _FIRST), self._size
         else:

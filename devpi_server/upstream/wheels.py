@@ -52,10 +52,13 @@ class WheelMetadata:
         link = Link(wheel.filename, wheel.url)
         return self._put(wheel.path, wheel.project, link, wheel.sha256, wheel.size, metadata)
 
-    def of_remote(self, path: str, project: NormalizedName, link: Link) -> HeldFile | None:
+    def of_remote(
+        self, path: str, project: NormalizedName, link: Link, deadline: float
+    ) -> HeldFile | None:
         """Hold the metadata of a wheel that is not held, read in parts from upstream.
 
         :param path: of the wheel.
+        :param deadline: of the monotonic clock; upstream is asked for no part after that.
         :return: None if upstream does not send parts, or it has none that can be read.
         :raises StoreError: the disk is sick.
         """
@@ -63,7 +66,7 @@ class WheelMetadata:
             size = link.size if link.size is not None else self._client.size(link.url)
             if size is None or isinstance(size, Absent):
                 return None
-            remote = RemoteFile(self._client, link.url, size)
+            remote = RemoteFile(self._client, link.url, size, deadline)
             metadata = artefact.wheel_metadata(cast("BinaryIO", remote))
         except UpstreamError as error:
             log.info("cannot read the metadata of %s from afar: %s", link.filename, error.message)

@@ -8,11 +8,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from fakes import FakeClient, MemoryBlobs, Resource
+from server import until
 from upstream.artefacts import wheel
 
 from devpi_server.errors import (
@@ -34,6 +36,7 @@ from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Lock, Locks
 from devpi_server.upstream import files
 from devpi_server.upstream.arriving import HELD_BACK, Arriving
+from devpi_server.upstream.base import Absent
 from devpi_server.upstream.files import FileFetcher, Wanted
 from devpi_server.upstream.shelf import Shelf
 from devpi_server.upstream.wheels import WheelMetadata
@@ -240,6 +243,41 @@ def test_a_full_disk_is_told_and_the_verified_bytes_are_served(world: World) -> 
     assert isinstance(arriving.finished.exception(LONG), Full)
     assert world.held.find(wanted().path) is None
     assert world.locks.try_hold(_key(world, wanted())) is not None
+
+
+# Metadata from afar
+
+
+class Silent(FakeClient):
+    """Does not tell the size of a file for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def size(self, url: str) -> int | Absent | None:
+        assert self.goes_on.wait(LONG)
+        return super().size(url)
+
+
+def test_reading_from_afar_does_not_keep_files_waiting(world: World) -> None:
+    """However many wheels are read from an upstream that does not answer just then."""
+    upstream = world.client = Silent()
+    upstream.resources[URL] = Resource(BODY)
+    fetcher = world.fetcher(timeout=2.0)
+
+    def read(number: int) -> None:
+        with suppress(TimedOut):
+            fetcher.read_metadata(Wanted(f"+e/{number}/x-1.0.whl", DEMO, BARE))
+
+    readers = [threading.Thread(target=read, args=(number,)) for number in range(40)]
+    for reader in readers:
+        reader.start()
+    until(lambda: len(fetcher._readings._flights) == len(readers))
+    assert fetched(fetcher).sha256 == SHA256
+    upstream.goes_on.set()
+    for reader in readers:
+        reader.join()
 
 
 # The end
