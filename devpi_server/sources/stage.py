@@ -7,10 +7,7 @@ which ``MetaStore.generation`` tells in microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Generic, TypeVar
 
 from devpi_server import names
 from devpi_server.errors import CorruptBlob, Gone, NoSuchFile, NoSuchProject
@@ -18,11 +15,7 @@ from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link, Listing, Page, View
 from devpi_server.store.blobs import Blob, BlobStore
 from devpi_server.store.meta import FileKind, IndexRow, MetaStore, StoredFile
-
-T = TypeVar("T")
-
-_REMEMBERED = 10_000  # answers; then they are forgotten, because hostile names cost nothing
-
+from devpi_server.store.remembered import UntilWritten
 
 class Stage:
     """The releases of one index.
@@ -35,8 +28,8 @@ class Stage:
         self._id = row.id
         self._meta = meta
         self._blobs = blobs
-        self._serials: _UntilWritten[int | None] = _UntilWritten(meta)
-        self._files: _UntilWritten[tuple[str, Blob] | None] = _UntilWritten(meta)
+        self._serials: UntilWritten[int | None] = UntilWritten(meta)
+        self._files: UntilWritten[tuple[str, Blob] | None] = UntilWritten(meta)
 
     def view(self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT) -> View:
         serial = self._serials.get(project, lambda: self._serial(project))
@@ -118,32 +111,3 @@ def _link(file: StoredFile) -> Link:
         core_metadata={"sha256": file.metadata} if file.metadata is not None else None,
         gpg_sig=file.signature is not None,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembered(Generic[T]):
-    generation: int
-    answers: dict[str, T]
-
-
-class _UntilWritten(Generic[T]):
-    """Answers of the database, until anybody writes to it.
-
-    Without a lock: a thread that loses a race asks once more.  The generation is read
-    before the question, so an answer can be newer than it is thought to be, never older.
-    """
-
-    def __init__(self, meta: MetaStore) -> None:
-        self._meta = meta
-        self._remembered: _Remembered[T] = _Remembered(-1, {})
-
-    def get(self, key: str, ask: Callable[[], T]) -> T:
-        """The answer for the key. What ``ask`` raises is not remembered."""
-        generation = self._meta.generation()
-        remembered = self._remembered
-        if remembered.generation != generation or len(remembered.answers) > _REMEMBERED:
-            remembered = self._remembered = _Remembered(generation, {})
-        if key in remembered.answers:
-            return remembered.answers[key]
-        answer = remembered.answers[key] = ask()
-        return answer

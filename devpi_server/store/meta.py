@@ -36,6 +36,7 @@ class User:
     )  # None: no password opens it; "": the empty one does
     modified: float | None = None
     details: Mapping[str, object] = field(default_factory=lambda: NOTHING)  # email, title, …
+    password_serial: int = 0  # of the transaction that set the password
     id: int = 0  # given by the store, never again to another user
 
 

@@ -41,6 +41,7 @@ users = Table(
     Column("id", Integer, primary_key=True),
     Column("name", String, nullable=False, unique=True),
     Column("pwhash", String),
+    Column("password_serial", Integer, nullable=False),
     Column("created", Float, nullable=False),
     Column("modified", Float),
     Column("details", Text, nullable=False),

@@ -56,6 +56,7 @@ class Users:
 def _values(user: User) -> dict[str, object]:
     return {
         "pwhash": user.pwhash,
+        "password_serial": user.password_serial,
         "created": user.created,
         "modified": user.modified,
         "details": dumped(dict(user.details)),
@@ -63,7 +64,15 @@ def _values(user: User) -> dict[str, object]:
 
 
 def _user(row: Row[Any]) -> User:
-    return User(row.name, row.created, row.pwhash, row.modified, loaded(row.details), row.id)
+    return User(
+        name=row.name,
+        created=row.created,
+        pwhash=row.pwhash,
+        modified=row.modified,
+        details=loaded(row.details),
+        password_serial=row.password_serial,
+        id=row.id,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("pwhash", sa.String(), nullable=True),
+        sa.Column("password_serial", sa.Integer(), nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
         sa.Column("modified", sa.Float(), nullable=True),
         sa.Column("details", sa.Text(), nullable=False),
