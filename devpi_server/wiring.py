@@ -17,16 +17,21 @@ from devpi_server.errors import ConfigError, StoreError
 from devpi_server.mirror_settings import MirrorSettings
 from devpi_server.observe import AccessLog, Observer
 from devpi_server.services import founding
-from devpi_server.services.access import NOBODY, Access
+from devpi_server.services.access import Access
+from devpi_server.services.accounts import Accounts
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.index_options import MIRROR
 from devpi_server.services.indexes import Indexes, Mirrored
+from devpi_server.services.logins import LoginTokens
 from devpi_server.services.pages import Pages
+from devpi_server.services.passwords import Passwords
 from devpi_server.services.status import MirrorStatus, Status
+from devpi_server.services.throttle import Throttle
 from devpi_server.settings import Settings
 from devpi_server.sources.base import Source
 from devpi_server.sources.mirror import Mirror
 from devpi_server.sources.policy import Guarded, HeldOnly
+from devpi_server.store import secret
 from devpi_server.store.blobs import BlobStore
 from devpi_server.store.blobs_local import LocalBlobs
 from devpi_server.store.database import Database
@@ -135,10 +140,18 @@ def build(
         adjusted=mirrors.adjusted,
     )
     indexes.keep_mirrors()
+    access = Access(indexes, settings.restrict_modify)
     app = application(
         indexes=indexes,
-        access=Access(indexes, settings.restrict_modify),
-        identify=lambda _: NOBODY,
+        access=access,
+        accounts=Accounts(
+            store.meta,
+            access,
+            Passwords(),
+            LoginTokens(_secret(settings), settings.login_lifetime, clock),
+            Throttle(),
+            clock,
+        ),
         pages=Pages(),
         downloads=Downloads(indexes),
         # A quarter of the threads is kept for requests that need no upstream.
@@ -169,6 +182,12 @@ def _open_store(folder: Path, clock: Clock) -> _Store:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError([f"cannot write to the data directory {folder}"])
     return store
+
+
+def _secret(settings: Settings) -> bytes:
+    if settings.secretfile is not None:
+        return secret.of_file(settings.secretfile)
+    return secret.of_data_directory(settings.datadir)
 
 
 def way_out(settings: Settings, mirror: MirrorSettings, clock: Clock) -> RequestsClient:

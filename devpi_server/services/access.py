@@ -190,7 +190,7 @@ class Access:
         is_seen = may_read(principal, options, projects)
         if not is_seen and not (action == "upload" and may_upload(principal, options, projects)):
             if principal.user is None:
-                raise Unauthenticated(f"{rule.refusal}, log in first")
+                raise _refused(principal, rule.refusal)
             raise NoSuchIndex(f"The stage {name} could not be found.")
         if not rule.may(principal, options, projects):
             raise _refused(principal, rule.refusal)
@@ -214,6 +214,8 @@ class Access:
 
 
 def _refused(principal: Principal, refusal: str) -> Exception:
+    if principal.tried:
+        return Unauthenticated(f"{refusal}: the user name, password or token is wrong")
     if principal.user is None:
         return Unauthenticated(f"{refusal}, log in first")
     return Forbidden(refusal)

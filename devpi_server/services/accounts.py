@@ -35,7 +35,9 @@ T = TypeVar("T")
 
 # devpi's own rule; and what would hide behind one of our addresses.
 _BLOCKED = re.compile(r"[\x00-,/:-?\[-^`{-\x7f\s]")
-_RESERVED = frozenset({"ext", "simple", "pkg", "local", "packages", "pypi", "legacy", "favicon.ico"})
+_RESERVED = frozenset(
+    {"ext", "simple", "pkg", "local", "packages", "pypi", "legacy", "favicon.ico"}
+)
 _LONGEST_NAME = 100
 _DETAILS = ("email", "title", "description", "custom_data")
 _LONGEST_DETAIL = 100_000  # characters
@@ -199,9 +201,7 @@ class Accounts:
         user = self._known(name)
         details = {**user.details, **_details(given)}
         details = {key: value for key, value in details.items() if value is not None}
-        changed = sorted(
-            key for key in _DETAILS if details.get(key) != user.details.get(key)
-        )
+        changed = sorted(key for key in _DETAILS if details.get(key) != user.details.get(key))
         password = given.get("password")
         if password is not None and not isinstance(password, str):
             raise BadRequest("a password is a text")

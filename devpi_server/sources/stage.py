@@ -17,6 +17,7 @@ from devpi_server.store.blobs import Blob, BlobStore
 from devpi_server.store.meta import FileKind, IndexRow, MetaStore, StoredFile
 from devpi_server.store.remembered import UntilWritten
 
+
 class Stage:
     """The releases of one index.
 

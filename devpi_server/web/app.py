@@ -10,12 +10,13 @@ import bottle
 from devpi_server.concurrency import Blocking, Clock, waiting_with
 from devpi_server.observe import Observer
 from devpi_server.services.access import ACTIONS, Access
+from devpi_server.services.accounts import Accounts
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
 from devpi_server.services.status import Status
 from devpi_server.web.files import Files
-from devpi_server.web.guard import AccessPlugin, Identify
+from devpi_server.web.guard import AccessPlugin
 from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, event
 from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
@@ -97,7 +98,7 @@ def application(
     *,
     indexes: Indexes,
     access: Access,
-    identify: Identify,
+    accounts: Accounts,
     pages: Pages,
     downloads: Downloads,
     places: Blocking,
@@ -111,7 +112,7 @@ def application(
     hot = Hot(indexes, pages, downloads, observer, clock)
     simple = SimplePages(indexes, pages, hot)
     files = Files(indexes, downloads, hot, places)
-    guard = AccessPlugin(access, identify)
+    guard = AccessPlugin(access, accounts)
     app = _without_bad_bytes(_bottle(routes(simple, files, Ops(status)), guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)

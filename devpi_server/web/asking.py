@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection
 from functools import partial
 
@@ -10,10 +11,28 @@ import bottle
 from devpi_server.names import NormalizedName
 from devpi_server.services import access
 from devpi_server.services.access import NOBODY, Principal
+from devpi_server.services.accounts import Origin
 from devpi_server.services.indexes import Index
 from devpi_server.sources.base import Source
+from devpi_server.web.hot import Environ
+from devpi_server.web.outside import IS_FORWARDED
 
 _PRINCIPAL = "devpi.principal"
+
+
+def origin() -> Origin:
+    """Where the request comes from."""
+    return origin_of(bottle.request.environ)
+
+
+def origin_of(environ: Environ) -> Origin:
+    """Where the request comes from."""
+    address = environ.get("REMOTE_ADDR", "")
+    try:
+        is_local = ipaddress.ip_address(address).is_loopback
+    except ValueError:  # a Unix socket: whoever can open it, and somebody is in front of it
+        is_local = False
+    return Origin(address, is_local and not environ.get(IS_FORWARDED))
 
 
 def principal() -> Principal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import wraps
 from typing import Any, Protocol
 
@@ -10,11 +11,13 @@ import bottle
 
 from devpi_server import names
 from devpi_server.names import NormalizedName
-from devpi_server.services.access import Access, Principal
+from devpi_server.services.access import NOBODY, Access, Principal
+from devpi_server.services.accounts import Accounts
 from devpi_server.web import asking
+from devpi_server.web.credentials import Unreadable, credentials
+from devpi_server.web.hot import Environ
 
 Handler = Callable[..., object]
-Identify = Callable[[dict[str, Any]], Principal]  # by the headers of a request
 
 
 class _Route(Protocol):
@@ -30,9 +33,9 @@ class AccessPlugin:
     name = "access"
     api = 2
 
-    def __init__(self, access: Access, identify: Identify) -> None:
+    def __init__(self, access: Access, accounts: Accounts) -> None:
         self._access = access
-        self._identify = identify
+        self._accounts = accounts
 
     def apply(self, callback: Handler, route: _Route) -> Handler:
         """Wrap the handler."""
@@ -41,7 +44,7 @@ class AccessPlugin:
 
         @wraps(callback)
         def handle(**arguments: str) -> object:
-            principal = self._identify(bottle.request.environ)
+            principal = self._identified(bottle.request.environ)
             asking.remember(principal)
             user = arguments.get("user")
             named = f"{user}/{arguments['index']}" if "index" in arguments else None
@@ -51,6 +54,14 @@ class AccessPlugin:
             return callback(**arguments)
 
         return handle
+
+    def _identified(self, environ: Environ) -> Principal:
+        sent = credentials(environ)
+        if sent is None:
+            return NOBODY
+        if isinstance(sent, Unreadable):
+            return replace(NOBODY, tried=True)
+        return self._accounts.identify(sent.user, sent.password, asking.origin_of(environ))
 
 
 def _projects(arguments: Mapping[str, str]) -> Collection[NormalizedName]:

@@ -13,6 +13,11 @@ from urllib.parse import unquote, urlsplit
 from devpi_server.web.hot import Environ, StartResponse, WSGIApp
 
 _ANY = "*"
+_FORWARDING = ("HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP_VIA")
+
+# Set in the environ where somebody untrusted says that another one has asked: the address of
+# the client is not known.
+IS_FORWARDED = "devpi.is_forwarded"
 
 
 class Outside:
@@ -31,6 +36,8 @@ class Outside:
         prefix = self._prefix
         if self._trusted_proxy and self._trusted_proxy in (_ANY, environ.get("REMOTE_ADDR")):
             prefix = _believe(environ) or prefix
+        elif any(header in environ for header in _FORWARDING):
+            environ[IS_FORWARDED] = True
         if prefix:
             environ["SCRIPT_NAME"] = prefix
             path = environ.get("PATH_INFO", "")

@@ -84,6 +84,8 @@ def failure(status: int, message: str, retry_after: int | None = None) -> bottle
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Basic realm="pypi"'
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
     return bottle.HTTPResponse(encoded, f"{int(status)} {reason(message)}", headers)
