@@ -86,15 +86,42 @@ class Client:
     """What can be asked of a server; the ways to it implement ``open``."""
 
     def open(
-        self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> Answer:
         """Ask, and return when the head of the answer is there."""
         raise NotImplementedError
 
-    def __call__(
-        self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
-        answer = self.open(path, headers, method=method)
+        """Ask as devpi-client does.
+
+        :param body: bytes, or what is sent as JSON; None: no body.
+        """
+        sent = {"Accept": "application/json", **(headers or {})}
+        if body is not None and not isinstance(body, bytes):
+            sent.setdefault("Content-Type", "application/json")
+            body = orjson.dumps(body)
+        return self(path, sent, method=method, body=body)
+
+    def __call__(
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+    ) -> Response:
+        answer = self.open(path, headers, method=method, body=body)
         try:
             body = answer.read()
         finally:
@@ -148,12 +175,19 @@ class App(Client):
         self.events.append(event)
 
     def open(
-        self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> Answer:
-        return _AppAnswer(self.app, environ_of(path, headers or {}, method))
+        return _AppAnswer(self.app, environ_of(path, headers or {}, method, body))
 
 
-def environ_of(path: str, headers: Mapping[str, str], method: str) -> dict[str, Any]:
+def environ_of(
+    path: str, headers: Mapping[str, str], method: str, body: bytes | None = None
+) -> dict[str, Any]:
     """The environ that a WSGI server makes of the request line and the header."""
     path, _, query = path.partition("?")
     environ: dict[str, Any] = {
@@ -169,6 +203,10 @@ def environ_of(path: str, headers: Mapping[str, str], method: str) -> dict[str, 
     environ.update(
         {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
     )
+    if "HTTP_CONTENT_TYPE" in environ:
+        environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
+    if body is not None:
+        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
     return environ
 
 
@@ -233,13 +271,18 @@ class Http(Client):
             self.port = parts.port or 80
 
     def open(
-        self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> Answer:
         connection = _FileConnection(self.path) if self.path else None
         connection = connection or http.client.HTTPConnection(
             self.host, self.port, timeout=_PATIENCE
         )
-        return _HttpAnswer(connection, path, headers or {}, method)
+        return _HttpAnswer(connection, path, headers or {}, method, body)
 
 
 class _FileConnection(http.client.HTTPConnection):
@@ -262,13 +305,16 @@ class _HttpAnswer:
         path: str,
         headers: Mapping[str, str],
         method: str,
+        body: bytes | None,
     ) -> None:
         self._connection = connection
         try:
             connection.putrequest(method, path, skip_accept_encoding=True)
             for name, value in headers.items():
                 connection.putheader(name, value)
-            connection.endheaders()
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
             self._response = connection.getresponse()
         except BaseException as error:
             connection.close()

@@ -9,7 +9,7 @@ Python 2.7.8; that is put right on the way to the parser, which takes CRLF only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Protocol
@@ -26,13 +26,12 @@ from multipart import (
 from devpi_server.errors import InvalidForm, TooLarge
 from devpi_server.services.received import Form, ReceivedFile
 from devpi_server.store.blobs import BlobStore, IncomingBlob
-from devpi_server.store.incoming import translated
+from devpi_server.web import bodies
 from devpi_server.web.hot import Environ
 
 # The files that are kept; any other is read and thrown away.
 FILES = frozenset({"content", "gpg_signature"})
 
-_BLOCK = 256 * 1024  # bytes at a time
 _MOST_PARTS = 10_000  # the largest releases have some 1,000 requirements, each a field
 _LARGEST_FIELD = 8 * 1024 * 1024  # descriptions and attestations may have several MB
 _ALL_FIELDS = 16 * 1024 * 1024  # with their names; these are what is held in memory
@@ -46,11 +45,11 @@ def received(environ: Environ, blobs: BlobStore, limit: int | None = None) -> It
     """The form that a request brings; on leaving, files that were not committed are abandoned.
 
     :param limit: bytes that the body may have; None: what the server lets through.
-    :raises InvalidForm: there is no form, it is broken, or it ends early.
+    :raises BadRequest: there is no form, it is broken, or it ends early.
     :raises TooLarge: it, or a part of it, has more than we take.
     :raises StoreError: a file could not be written.
     """
-    body = _body(environ, limit)
+    body = bodies.blocks(environ, limit)
     kind, options = parse_options_header(environ.get("CONTENT_TYPE") or "")
     with ExitStack() as under_way:
         form = _Receiving(blobs, under_way)
@@ -61,44 +60,6 @@ def received(environ: Environ, blobs: BlobStore, limit: int | None = None) -> It
         else:
             raise InvalidForm("this is for forms, send multipart/form-data")
         yield form.whole()
-
-
-# The body
-
-
-def _body(environ: Environ, limit: int | None) -> Iterator[bytes]:
-    """The body in blocks, of which none is empty."""
-    read = environ["wsgi.input"].read
-    length = _length(environ)
-    total = 0
-    while length is None or total < length:
-        block = _block(read, _BLOCK if length is None else min(_BLOCK, length - total))
-        if not block:
-            break
-        total += len(block)
-        if limit is not None and max(total, length or 0) > limit:
-            raise TooLarge(f"the request has more than {limit} bytes")
-        yield block
-    if length is not None and total < length:
-        raise InvalidForm(f"the request broke off after {total} of {length} bytes")
-
-
-def _length(environ: Environ) -> int | None:
-    """Bytes of the body; None: it ends where the stream ends."""
-    text = environ.get("CONTENT_LENGTH") or ""
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        return int(text)
-    if not text and environ.get("wsgi.input_terminated"):
-        return None
-    raise InvalidForm("the request does not say its length, send Content-Length")
-
-
-def _block(read: Callable[[int], bytes], size: int) -> bytes:
-    with translated("read a request"):
-        try:
-            return read(size)
-        except (ConnectionError, TimeoutError) as error:
-            raise InvalidForm("the request broke off") from error
 
 
 # What becomes of it

@@ -10,7 +10,7 @@ from formdata import BOUNDARY, Sent, in_pieces, multipart, request
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from devpi_server.errors import InvalidForm, TooLarge
+from devpi_server.errors import BadRequest, TooLarge
 from devpi_server.web.forms import received
 
 Found = tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, bytes]]]
@@ -87,7 +87,7 @@ def test_a_form_is_the_same_however_it_is_cut(
 def outcome(body: bytes, boundary: str, cuts: list[int]) -> Found | None:
     try:
         return found(body, boundary, cuts)
-    except (InvalidForm, TooLarge):
+    except (BadRequest, TooLarge):
         return None
 
 
@@ -113,5 +113,5 @@ def test_any_bytes_are_refused_or_read(body: bytes, kind: str, length: str) -> N
     for content_type in (kind, f"multipart/form-data; {kind}", "application/x-www-form-urlencoded"):
         for changes in ({}, {"CONTENT_LENGTH": length}):
             environ = request(body, content_type, **changes)
-            with suppress(InvalidForm, TooLarge), received(environ, MemoryBlobs()):
+            with suppress(BadRequest, TooLarge), received(environ, MemoryBlobs()):
                 pass

@@ -15,7 +15,7 @@ import pytest
 from fakes import MemoryBlobs
 from formdata import BOUNDARY, Sent, Stream, in_pieces, multipart, request
 
-from devpi_server.errors import DevpiError, Full, InvalidForm, StoreError, TooLarge
+from devpi_server.errors import BadRequest, DevpiError, Full, InvalidForm, StoreError, TooLarge
 from devpi_server.services.received import Form
 from devpi_server.store.blobs_local import LocalBlobs
 from devpi_server.store.incoming import Incoming
@@ -162,8 +162,8 @@ def test_a_full_disk_is_told(blobs: MemoryBlobs, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [
-        (ConnectionResetError(104, "reset"), InvalidForm),
-        (TimeoutError(), InvalidForm),
+        (ConnectionResetError(104, "reset"), BadRequest),
+        (TimeoutError(), BadRequest),
         (OSError(5, "I/O error"), StoreError),
     ],
 )
@@ -217,7 +217,7 @@ HEAD = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="%s"\r\n\r\n'
 )
 def test_what_is_no_sound_form_is_refused(environ: Callable[[], dict[str, Any]]) -> None:
     """With one line that says why, and nothing left behind."""
-    assert isinstance(refused(environ()), InvalidForm)
+    assert isinstance(refused(environ()), BadRequest)
 
 
 def test_an_answer_names_the_field_that_cannot_be_read() -> None:
