@@ -16,6 +16,7 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
@@ -35,6 +36,7 @@ Clock = Callable[[], float]  # seconds since the epoch
 
 
 _IDLE = 20.0  # seconds until a thread without work ends
+_LAYERS = 10  # errors that led to an error
 
 
 class Patience(Protocol):
@@ -166,10 +168,24 @@ class Crew:
             try:
                 future.set_result(work())
             except BaseException as error:  # noqa: BLE001 - the waiter gets it, whatever it is
+                _clear(error)
                 future.set_exception(error)
             del future, work
             with self._lock:
                 self._idle += 1
+
+
+def _clear(error: BaseException | None) -> None:
+    """Let the error keep none of the values that it was raised among.
+
+    They may be documents of many megabytes, and who waits for a future whose error it is
+    makes a cycle with it, so that only the collector would find them.
+    """
+    for _ in range(_LAYERS):
+        if error is None:
+            return
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 class SingleFlight(Generic[T]):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -386,6 +388,33 @@ def test_a_new_value_costs_only_its_own_cost() -> None:
     cache.discard("a")
     cache.put("c", 2, 9)
     assert (cache.get("a"), cache.get("b"), cache.get("c")) == (None, 1, 2)
+
+
+class Document:
+    """Something large."""
+
+
+def test_a_flight_that_fails_keeps_nothing_of_what_it_worked_with() -> None:
+    """Forty pages that were given up are not forty pages in memory."""
+    found: list[weakref.ref[Document]] = []
+
+    def receive() -> None:
+        document = Document()
+        found.append(weakref.ref(document))
+        try:
+            int("nonsense")
+        except ValueError as error:
+            raise NoSuchProject("none") from error
+
+    flights: SingleFlight[None] = SingleFlight(Crew("fail", 1))
+    gc.disable()
+    try:
+        with pytest.raises(NoSuchProject) as raised:
+            flights.do("page", receive, LONG)
+        assert raised.value.__traceback__ is not None
+        assert found[0]() is None
+    finally:
+        gc.enable()
 
 
 # Alarm and Supervisor
