@@ -16,6 +16,7 @@
     │   │   ├── InvalidForm
     │   │   ├── InvalidArtefact
     │   │   └── DigestMismatch
+    │   ├── BadDump         what is to be imported cannot be
     │   ├── TooLarge        it has more bytes, or parts, than we take
     │   ├── Unauthenticated  nobody known has asked, and only somebody known may
     │   ├── Conflict        it does not go with what is there
@@ -108,6 +109,10 @@ class InvalidArtefact(BadRequest):
 
 class DigestMismatch(BadRequest):
     """The bytes that arrived are not those that the client has a digest of."""
+
+
+class BadDump(Refused):
+    """A folder that is no dump, or one that cannot be imported as it is."""
 
 
 class TooLarge(Refused):

@@ -104,7 +104,10 @@ class Passwords:
             return Verdict(ok=False)
         if hashed == "" and not text:
             return Verdict(ok=True)
-        if not hashed or not _is_affordable(hashed):
+        if hashed and not is_usable(hashed):
+            log.warning("what is stored as the hash of a password is none, or costs too much")
+            hashed = None
+        if not hashed:
             hashed = self._nobodys
         key = self._key(hashed, text)
         until = self._right.get(key)
@@ -151,14 +154,13 @@ def _encoded(password: str) -> bytes:
     return password.encode("utf-8", "surrogatepass")
 
 
-def _is_affordable(hashed: str) -> bool:
+def is_usable(hashed: str) -> bool:
+    """Whether this is an argon2 hash, and one that can be afforded to check."""
     found = _HASH.match(hashed)
     if found is None:
-        log.warning("what is stored as the hash of a password is no argon2 hash")
         return False
     memory, passes, lanes = map(int, found.groups())
     if memory > _MOST_MEMORY or memory * passes > _MOST_WORK:
-        log.warning("a password's hash that takes %d KiB, %d times, is refused", memory, passes)
         return False
     return memory >= 8 * lanes and passes > 0 and lanes > 0
 
