@@ -59,6 +59,7 @@ from devpi_server.upstream.shelf import Shelf
 from devpi_server.upstream.trust import Trust
 from devpi_server.upstream.wheels import WheelMetadata
 from devpi_server.upstream.wrapped import Unlisted
+from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.app import Application, application
 from devpi_server.workers.ahead import Ahead
 from devpi_server.workers.follow import Follow
@@ -141,17 +142,19 @@ def build(
     )
     indexes.keep_mirrors()
     access = Access(indexes, settings.restrict_modify)
+    accounts = Accounts(
+        store.meta,
+        access,
+        Passwords(),
+        LoginTokens(_secret(settings), settings.login_lifetime, clock),
+        Throttle(),
+        clock,
+    )
     app = application(
         indexes=indexes,
         access=access,
-        accounts=Accounts(
-            store.meta,
-            access,
-            Passwords(),
-            LoginTokens(_secret(settings), settings.login_lifetime, clock),
-            Throttle(),
-            clock,
-        ),
+        accounts=accounts,
+        people=AccountsApi(accounts, access, indexes, lambda row: {"type": row.type}),
         pages=Pages(),
         downloads=Downloads(indexes),
         # A quarter of the threads is kept for requests that need no upstream.

@@ -6,6 +6,7 @@ import sys
 
 def configure(*, debug: bool) -> None:
     """Log from now on."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if debug else logging.INFO,

@@ -35,9 +35,8 @@ T = TypeVar("T")
 
 # devpi's own rule; and what would hide behind one of our addresses.
 _BLOCKED = re.compile(r"[\x00-,/:-?\[-^`{-\x7f\s]")
-_RESERVED = frozenset(
-    {"ext", "simple", "pkg", "local", "packages", "pypi", "legacy", "favicon.ico"}
-)
+# No user can have these names: other things are served there.
+RESERVED = frozenset({"ext", "simple", "pkg", "local", "packages", "pypi", "legacy"})
 _LONGEST_NAME = 100
 _DETAILS = ("email", "title", "description", "custom_data")
 _LONGEST_DETAIL = 100_000  # characters
@@ -317,7 +316,7 @@ def _expect_name(name: str) -> None:
             f"the user name {name[:50]!r} has characters that a name cannot have; "
             "of the ASCII signs, it may have - . @ _ inside"
         )
-    if name in _RESERVED:
+    if name in RESERVED:
         raise BadRequest(f"the name {name!r} is taken by the server itself")
 
 

@@ -10,11 +10,12 @@ import bottle
 from devpi_server.concurrency import Blocking, Clock, waiting_with
 from devpi_server.observe import Observer
 from devpi_server.services.access import ACTIONS, Access
-from devpi_server.services.accounts import Accounts
+from devpi_server.services.accounts import RESERVED, Accounts
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
 from devpi_server.services.status import Status
+from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.files import Files
 from devpi_server.web.guard import AccessPlugin
 from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, event
@@ -28,6 +29,9 @@ PATIENCE = "devpi.patience"
 
 _PYPI = ("root", "pypi")
 _PYPI_NAME = "/".join(_PYPI)
+# What begins with a plus is ours, and so are the words at which we serve something else.
+_NAME = "[^+/][^/]*"
+_USER = f"(?!(?:{'|'.join(sorted(RESERVED))})(?:/|$)){_NAME}"
 _OWN_WORDS = {
     404: "there is nothing at this address",
     405: "this address does not take the method",
@@ -46,7 +50,7 @@ class Route:
     index: str | None = None  # the index that it is about, where the address does not name it
 
 
-def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
+def routes(simple: SimplePages, files: Files, ops: Ops, people: AccountsApi) -> list[Route]:
     """All routes."""
 
     index = "/<user>/<index>"
@@ -58,8 +62,14 @@ def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
         return lambda project: simple.project(*_PYPI, project, f"{root}/{_PYPI_NAME}/")
 
     return [
-        Route("/", "home", lambda: found("ext/pypi/simple/")),
+        Route("/", "user_list", lambda: home(people)),
         Route("/+status", "status", ops.status),
+        # What devpi-client asks first, and who it says that it is.
+        Route("/+api", "api", people.api),
+        Route("/<user>/+api", "api", people.api),
+        Route(f"{index}/+api", "api", people.api),
+        Route("/+login", "login", people.login, "POST"),
+        Route("/+authcheck", "authcheck", people.authcheck),
         # The address of 2013. Who forgets its last part is led there.
         Route("/ext/pypi", "home", lambda: found("pypi/simple/")),
         Route("/ext/pypi/", "home", lambda: found("simple/")),
@@ -73,6 +83,14 @@ def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
         Route("/simple/", "pkg_list", held, index=_PYPI_NAME),
         Route("/simple/<project>", "pkg_read", simple.slash, index=_PYPI_NAME),
         Route("/simple/<project>/", "pkg_read", page("../.."), index=_PYPI_NAME),
+        # Users and their tokens.
+        *_at("/<user>", "user_read", people.user),
+        *_at("/<user>", "user_create", people.create, "PUT"),
+        *_at("/<user>", "user_modify", people.modify, "PATCH"),
+        *_at("/<user>", "user_delete", people.delete, "DELETE"),
+        Route("/<user>/+token-create", "token", people.create_token, "POST"),
+        Route("/<user>/+tokens", "token", people.tokens),
+        Route("/<user>/+tokens/<token>", "token", people.revoke_token, "DELETE"),
         # Every index by its own name.
         Route(f"{index}/+simple", "pkg_list", lambda **_: moved("+simple/")),
         Route(f"{index}/+simple/", "pkg_list", simple.all_projects),
@@ -81,6 +99,18 @@ def routes(simple: SimplePages, files: Files, ops: Ops) -> list[Route]:
         Route(f"{index}/+f/<head>/<tail>/<file>", "pkg_read", files.with_hash),
         Route(f"{index}/+e/<folder>/<file>", "pkg_read", files.without_hash),
     ]
+
+
+def home(people: AccountsApi) -> object:
+    """``/``: the users for programs, the way to the packages for people."""
+    if "text/html" in bottle.request.get_header("Accept", ""):
+        return found("ext/pypi/simple/")
+    return people.users()
+
+
+def _at(rule: str, action: str, handler: Handler, method: str = "GET") -> tuple[Route, Route]:
+    """The route with and without a slash at its end, as devpi has both."""
+    return Route(rule, action, handler, method), Route(f"{rule}/", action, handler, method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +129,7 @@ def application(
     indexes: Indexes,
     access: Access,
     accounts: Accounts,
+    people: AccountsApi,
     pages: Pages,
     downloads: Downloads,
     places: Blocking,
@@ -113,7 +144,7 @@ def application(
     simple = SimplePages(indexes, pages, hot)
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
-    app = _without_bad_bytes(_bottle(routes(simple, files, Ops(status)), guard))
+    app = _without_bad_bytes(_bottle(routes(simple, files, Ops(status), people), guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
     return Application(_patient(app, places), hot)
@@ -121,6 +152,8 @@ def application(
 
 def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
     app = bottle.Bottle()
+    app.router.add_filter("user", lambda _: (_USER, None, None))
+    app.router.add_filter("name", lambda _: (_NAME, None, None))
     app.install(ErrorsPlugin())
     app.install(guard)
     app.default_error_handler = _error
@@ -128,7 +161,8 @@ def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
         if route.action not in ACTIONS:
             raise ValueError(f"{route.method} {route.rule} needs {route.action}, which is nothing")
         options = {"action": route.action, "index": route.index}
-        app.route(route.rule, route.method, route.handler, **options)
+        rule = route.rule.replace("<user>", "<user:user>").replace("<index>", "<index:name>")
+        app.route(rule, route.method, route.handler, **options)
     return app
 
 

@@ -12,8 +12,10 @@ from devpi_server.names import NormalizedName
 from devpi_server.services import access
 from devpi_server.services.access import NOBODY, Principal
 from devpi_server.services.accounts import Origin
+from devpi_server.services.index_options import options_of
 from devpi_server.services.indexes import Index
 from devpi_server.sources.base import Source
+from devpi_server.store.meta import IndexRow
 from devpi_server.web.hot import Environ
 from devpi_server.web.outside import IS_FORWARDED
 
@@ -39,6 +41,11 @@ def principal() -> Principal:
     """Who asks."""
     found: Principal = bottle.request.environ.get(_PRINCIPAL, NOBODY)
     return found
+
+
+def may_know_of(row: IndexRow) -> bool:
+    """Whether who asks may know that there is this index."""
+    return access.may_read(principal(), options_of(row))
 
 
 def remember(who: Principal) -> None:

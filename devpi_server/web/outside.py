@@ -1,19 +1,24 @@
-"""How the server is seen from outside: sub-path, address of the client.
+"""How the server is seen from outside: address, sub-path, address of the client.
 
-Links and redirects are relative, so host and scheme need no knowledge here.
-A sub-path becomes ``SCRIPT_NAME``, and leaves ``PATH_INFO`` if a front server
-passes it on.  Headers that say such things count only from ``--trusted-proxy``.
+Links on pages and redirects are relative, so they need no knowledge of host and scheme;
+devpi's JSON has whole URLs (``root_url``).  A sub-path becomes ``SCRIPT_NAME``, and
+leaves ``PATH_INFO`` if a front server passes it on.  Headers that say such things
+count only from ``--trusted-proxy``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from devpi_server.web.hot import Environ, StartResponse, WSGIApp
 
 _ANY = "*"
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
 _FORWARDING = ("HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP_VIA")
+
+_OUTSIDE_URL = "devpi.outside_url"
 
 # Set in the environ where somebody untrusted says that another one has asked: the address of
 # the client is not known.
@@ -29,11 +34,14 @@ class Outside:
 
     def __init__(self, app: WSGIApp, outside_url: str | None, trusted_proxy: str | None) -> None:
         self._app = app
+        self._outside_url = outside_url
         self._prefix = _path_of(outside_url or "")
         self._trusted_proxy = trusted_proxy
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         prefix = self._prefix
+        if self._outside_url:
+            environ[_OUTSIDE_URL] = self._outside_url.rstrip("/")
         if self._trusted_proxy and self._trusted_proxy in (_ANY, environ.get("REMOTE_ADDR")):
             prefix = _believe(environ) or prefix
         elif any(header in environ for header in _FORWARDING):
@@ -54,9 +62,30 @@ def _believe(environ: Environ) -> str:
         environ["REMOTE_ADDR"] = client
     outside = environ.get("HTTP_X_OUTSIDE_URL", "")
     if outside:
+        environ[_OUTSIDE_URL] = outside.rstrip("/")
         return _path_of(outside)
+    scheme = environ.get("HTTP_X_FORWARDED_PROTO", "")
+    if scheme in ("http", "https"):
+        environ["wsgi.url_scheme"] = scheme
+    if host := environ.get("HTTP_X_FORWARDED_HOST", ""):
+        environ["HTTP_HOST"] = host
     prefix: str = environ.get("HTTP_X_FORWARDED_PREFIX", "")
     return prefix.rstrip("/") if prefix.startswith("/") else ""
+
+
+def root_url(environ: Environ) -> str:
+    """Where clients reach the server, without a slash at the end.
+
+    What the request says: for links that go back to who has asked, and to nobody else.
+    """
+    outside: str = environ.get(_OUTSIDE_URL, "")
+    if outside:
+        return outside
+    host = environ.get("HTTP_HOST", "")
+    if not _HOST.match(host):
+        host = f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+    path = quote(environ.get("SCRIPT_NAME", "").encode("latin-1"), safe="/+~")
+    return f"{environ['wsgi.url_scheme']}://{host}{path}"
 
 
 def _path_of(url: str) -> str:

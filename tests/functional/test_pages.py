@@ -284,7 +284,8 @@ def test_the_short_addresses_lead_to_the_index(
     app: Make, prefix: str, path: str, expected: str
 ) -> None:
     """Whoever configures the server's root finds the index; 302, for nothing promises that."""
-    answer = app("--outside-url", f"http://example.org{prefix}")(prefix + path)
+    server = app("--outside-url", f"http://example.org{prefix}")
+    answer = server(prefix + path, {"Accept": "text/html,*/*;q=0.8"})
 
     assert answer.status == 302
     assert urljoin(prefix + path, answer.headers["Location"]) == prefix + expected
