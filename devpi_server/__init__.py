@@ -21,6 +21,7 @@ The layers, lowest first; a module imports only from layers below its own
 * ``deploy``        folders that run by themselves, configuration for what is around them
 * ``wiring``        settings → object graph: the only place that knows every class
 * ``cli``           the commands
+* ``wsgi``          the application, for servers that take one
 """
 
 __version__ = "6.21.0"

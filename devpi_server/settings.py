@@ -93,6 +93,11 @@ class Option:
         return f"{self.help} [{shown}]" if isinstance(shown, str) else self.help
 
 
+def variable(option: str) -> str:
+    """The variable of the environment that says the same as the option."""
+    return _PREFIX + option.replace("-", "_").upper()
+
+
 def default_mirror_url(environ: Mapping[str, str] = os.environ) -> str:
     """The index that pip installs from where nobody configures another one.
 
@@ -137,8 +142,8 @@ GENDEPLOY = Option(
 )  # fmt: skip
 GEN_CONFIG = Option(
     "gen-config", option_values.switch, "no", "", "deploy",
-    "write example files for supervisor, nginx, cron, launchd, systemd, logrotate and "
-    "Prometheus to the folder gen-config", deed=True,
+    "write example files for supervisor, nginx, cron, launchd, systemd, gunicorn, uWSGI, "
+    "logrotate and Prometheus to the folder gen-config", deed=True,
 )  # fmt: skip
 
 OPTIONS = (
@@ -390,12 +395,12 @@ def _from_flags(argv: Sequence[str], faults: list[str]) -> Iterator[_Given]:
 
 def _from_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_Given]:
     names = {name: option for option in OPTIONS if not option.deed for name in option.names}
-    known = {_PREFIX + name.replace("-", "_").upper(): names[name] for name in names}
-    for variable in sorted(environ):
-        if variable in known:
-            yield _Given(known[variable], variable, environ[variable])
-        elif variable.startswith(_PREFIX):
-            faults.append(f"unknown variable {variable}{meant(variable, known)}")
+    known = {variable(name): names[name] for name in names}
+    for name in sorted(environ):
+        if name in known:
+            yield _Given(known[name], name, environ[name])
+        elif name.startswith(_PREFIX):
+            faults.append(f"unknown variable {name}{meant(name, known)}")
 
 
 def _read_file(path: Path, faults: list[str]) -> _File:

@@ -31,7 +31,6 @@ import orjson
 from upstream import Headers, Upstream
 
 from devpi_server.concurrency import Clock
-from devpi_server.errors import DevpiError
 from devpi_server.observe import Answered
 from devpi_server.settings import read
 from devpi_server.store.incoming import NOTE
@@ -218,9 +217,9 @@ class _AppAnswer:
         self._blocks = iter(self._body)
         try:
             self._buffer = next(self._blocks, b"")  # WSGI: the head is due with the first block
-        except DevpiError as error:
+        except ConnectionResetError as error:
             self.close()
-            raise BrokenOff(error.message) from error
+            raise BrokenOff(str(error)) from error
 
     def _start(
         self, status: str, headers: list[tuple[str, str]], exc_info: object = None
@@ -241,8 +240,8 @@ class _AppAnswer:
                     break
                 parts.append(block)
                 have += len(block)
-        except DevpiError as error:
-            raise BrokenOff(error.message) from error
+        except ConnectionResetError as error:
+            raise BrokenOff(str(error)) from error
         data = b"".join(parts)
         if size < 0:
             size = len(data)

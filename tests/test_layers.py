@@ -26,7 +26,7 @@ LAYERS = [
     {"workers", "web", "deploy"},
     {"wiring"},
     {"cli"},
-    {"main"},
+    {"main", "wsgi"},
     {"__main__", "__init__"},
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

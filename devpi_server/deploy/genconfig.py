@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import plistlib
 import shlex
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 from devpi_server.deploy import render
 from devpi_server.deploy.plan import Plan
 from devpi_server.errors import StoreError
+from devpi_server.settings import variable
 
 _STATE = "/var/lib/devpi-server"  # what systemd makes of StateDirectory=devpi-server
+_ONE_ADDRESS = "All processes share the address: nginx-devpi.conf is to name this one only."
 _SERVICE = """\
 # As root: useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin devpi
 # then copy this to /etc/systemd/system/, and: systemctl enable --now devpi
@@ -36,10 +39,9 @@ def write(plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from error
     for word in plan.secrets:
-        variable = f"DEVPISERVER_{word.option.name.replace('-', '_').upper()}"
         say(
             f"--{word.option.name} has a password and is in none of them: "
-            f"let {variable} say it, in the environment of the server"
+            f"let {variable(word.option.name)} say it, in the environment of the server"
         )
 
 
@@ -56,6 +58,8 @@ def _texts(plan: Plan) -> Mapping[str, str]:
         "crontab": _crontab(plan, log),
         "net.devpi.plist": _plist(plan, log),
         "devpi.service": _service(plan),
+        "gunicorn.conf.py": _gunicorn(plan),
+        "uwsgi.ini": _uwsgi(plan),
         "logrotate": render.template("logrotate", log=log),
         "prometheus.yml": render.template(
             "prometheus.yml",
@@ -98,6 +102,36 @@ def _plist(plan: Plan, log: Path) -> str:
         },
         sort_keys=False,
     ).decode()
+
+
+def _gunicorn(plan: Plan) -> str:
+    path, mode = plan.settings.unix_socket, plan.settings.unix_socket_perms
+    return render.template(
+        "gunicorn.conf",
+        note=f"# {_ONE_ADDRESS}\n" if len(plan.ports) > 1 else "",
+        bind=json.dumps(plan.bound if path is None else f"unix:{path}"),
+        socket_mode="" if path is None else f"umask = 0o{0o777 & ~mode:03o}\n",
+        processes=plan.settings.processes,
+        threads=plan.settings.threads,
+        variables="\n".join(
+            f"    {json.dumps(f'{name}={text}')}," for name, text in plan.variables.items()
+        ),
+    )
+
+
+def _uwsgi(plan: Plan) -> str:
+    path, mode = plan.settings.unix_socket, plan.settings.unix_socket_perms
+    return render.template(
+        "uwsgi.ini",
+        note=f"; {_ONE_ADDRESS}\n" if len(plan.ports) > 1 else "",
+        bind=render.for_uwsgi(plan.bound if path is None else str(path)),
+        socket_mode="" if path is None else f"chmod-socket = {mode:03o}\n",
+        processes=plan.settings.processes,
+        threads=plan.settings.threads,
+        prefix=sys.prefix,
+        # Not "env = …": a Python that was there before uWSGI (pyuwsgi) does not see that.
+        variables=render.for_uwsgi(json.dumps(plan.variables)),
+    )
 
 
 def _service(plan: Plan) -> str:

@@ -13,10 +13,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from devpi_server.errors import ConfigError
-from devpi_server.settings import CONFIGFILE, Settings, Word
+from devpi_server.settings import CONFIGFILE, Settings, Word, variable
 
 # A deployment says these for itself.
 _OWN = ("port", "unix-socket", "datadir", "processes")
+# Another one has words of its own for these.
+_OF_OUR_SERVER = ("host", "bottleserver", "unix-socket-perms")
 _ANYWHERE = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -58,6 +60,12 @@ class Plan:
         return [f"{host}:{port}" for port in self.ports]
 
     @property
+    def bound(self) -> str:
+        """``host:port`` for a server that is given one address; not with a socket."""
+        host = "127.0.0.1" if self.settings.host == "localhost" else self.settings.host
+        return f"{f'[{host}]' if ':' in host else host}:{self.settings.port}"
+
+    @property
     def monitored(self) -> list[str]:
         """``host:port`` for who asks by TCP only."""
         if self.settings.unix_socket is not None:
@@ -89,6 +97,22 @@ class Plan:
         if self.settings.trusted_proxy is None and self.trusted:
             words.append(f"--trusted-proxy={self.trusted}")
         return words
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The same for the environment of a server of another kind, with datadir and threads."""
+        settings = self.settings
+        found = {variable("datadir"): str(settings.datadir)}
+        found[variable("threads")] = str(settings.threads)
+        for word in self.public:
+            name = variable(word.option.name)
+            if word.option.name in (*_OWN, *_OF_OUR_SERVER):
+                continue
+            before = found.get(name, "") if word.option.many else ""
+            found[name] = f"{before} {word.text}".strip()
+        if settings.trusted_proxy is None and self.trusted:
+            found[variable("trusted-proxy")] = self.trusted
+        return found
 
     @property
     def public(self) -> list[Word]:

@@ -51,6 +51,13 @@ def for_cron(words: Sequence[str]) -> str:
     return shlex.join(words).replace("%", "\\%")
 
 
+def for_uwsgi(value: str) -> str:
+    """A value in its ini file."""
+    if re.search(r"\$\(|@\(|[\r\n]", value):
+        raise Refused(f"this cannot be written for uWSGI: {value}")
+    return value.replace("%", "%%")
+
+
 # What several files have in common
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from contextlib import ExitStack
 
 import bottle
 
 from devpi_server import names
 from devpi_server.concurrency import Blocking, wait_for
-from devpi_server.errors import TimedOut
+from devpi_server.errors import TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Origin
 from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready, Unchanged
@@ -19,6 +21,8 @@ from devpi_server.web import asking, conditional, simple
 from devpi_server.web.conditional import UNSATISFIABLE, Span
 from devpi_server.web.heldfile import Answer, file_headers, held_answer, unsatisfiable
 from devpi_server.web.hot import Hot
+
+log = logging.getLogger(__name__)
 
 # Set in the environ by a server that sends a ``Sending`` without holding a thread for it.
 SENDS_READERS = "devpi.sends_readers"
@@ -131,8 +135,16 @@ class Sending:
                 raise
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, at most size; none at the end. Raises UpstreamError if it breaks off."""
-        block = self._left or next(self._blocks, b"")
+        """The next bytes, at most size; none at the end.
+
+        :raises ConnectionResetError: it breaks off; any server closes the connection then, and
+            takes it for a client that has left, which is no fault.
+        """
+        try:
+            block = self._left or next(self._blocks, b"")
+        except UpstreamError as error:
+            log.warning("an answer breaks off: %s", error.message)
+            raise ConnectionResetError(errno.ECONNRESET, error.message) from None
         if size < 0 or size >= len(block):
             self._left = b""
             return block

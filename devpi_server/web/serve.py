@@ -18,6 +18,7 @@ from devpi_server.errors import ConfigError
 from devpi_server.settings import Settings
 from devpi_server.web import listening
 from devpi_server.web.app import Application
+from devpi_server.web.foreign import adapted
 from devpi_server.web.hot import Environ, StartResponse, WSGIApp
 from devpi_server.web.waitress_adapter import WaitressServer
 
@@ -122,6 +123,7 @@ def _started_where_it_serves(served: Served) -> WSGIApp:
 
     Some servers fork after they have been given the application, and threads do not survive that.
     """
+    app = adapted(served.app)
     starting = threading.Lock()
     started: list[int] = []  # the process where it was
 
@@ -131,7 +133,7 @@ def _started_where_it_serves(served: Served) -> WSGIApp:
                 if os.getpid() not in started:
                     started.append(os.getpid())
                     served.start()
-        return served.app(environ, start_response)
+        return app(environ, start_response)
 
     return answer
 
@@ -159,7 +161,7 @@ def _load(rebuild: Callable[[], Served], _target: str) -> WSGIApp:
     """What granian's worker process calls to get its application."""
     served = rebuild()
     served.start()
-    return served.app
+    return adapted(served.app)
 
 
 def _url(host: str, port: int) -> str:

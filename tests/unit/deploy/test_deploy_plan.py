@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import plistlib
 import shlex
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ FILES = {
     "crontab",
     "net.devpi.plist",
     "devpi.service",
+    "gunicorn.conf.py",
+    "uwsgi.ini",
     "logrotate",
     "prometheus.yml",
 }
@@ -229,3 +232,54 @@ def test_prometheus_asks_nginx_where_there_is_no_port() -> None:
 def test_a_socket_that_nginx_cannot_name_is_refused() -> None:
     with pytest.raises(Refused):
         render.nginx(plan('--unix-socket=/a"b'))
+
+
+# Servers of another make
+
+
+def test_gunicorn_gets_the_options_as_variables(generate: Callable[..., dict[str, str]]) -> None:
+    made = generate(
+        *("--host=::1", "--port=4000", "--datadir=/my data", "--threads=7", "--offline-mode"),
+        *("--mirror-url=http://a/", "--mirror-url=http://b/", "--processes=3"),
+    )
+    config: dict[str, object] = {}
+    exec(made["gunicorn.conf.py"], config)
+
+    assert config["bind"] == "[::1]:4000"
+    assert (config["workers"], config["threads"]) == (3, 7)
+    assert config["raw_env"] == [
+        "DEVPISERVER_DATADIR=/my data",
+        "DEVPISERVER_THREADS=7",
+        "DEVPISERVER_MIRROR_URL=http://a/ http://b/",
+        "DEVPISERVER_OFFLINE_MODE=yes",
+        "DEVPISERVER_TRUSTED_PROXY=::1",
+    ]
+
+
+def test_uwsgi_gets_the_options_as_variables(generate: Callable[..., dict[str, str]]) -> None:
+    made = generate("--datadir=/100% data", "--processes=3", "--threads=7")
+
+    lines = made["uwsgi.ini"].splitlines()
+    (code,) = [line.partition(" = ")[2] for line in lines if line.startswith("eval")]
+    code = code.replace("%%", "%")
+    variables = json.loads(code[code.index("{") : code.index("}") + 1])
+    assert variables["DEVPISERVER_DATADIR"] == "/100% data"
+    assert {"http-socket = 127.0.0.1:3141", "processes = 3", "threads = 7"} <= set(lines)
+
+
+def test_both_listen_at_the_socket_with_its_permissions(
+    generate: Callable[..., dict[str, str]],
+) -> None:
+    made = generate("--unix-socket=/run/s", "--unix-socket-perms=660")
+    config: dict[str, object] = {}
+    exec(made["gunicorn.conf.py"], config)
+
+    assert (config["bind"], config["umask"]) == ("unix:/run/s", 0o117)
+    assert "http-socket = /run/s\nchmod-socket = 660\n" in made["uwsgi.ini"]
+    assert "UNIX_SOCKET" not in made["gunicorn.conf.py"] + made["uwsgi.ini"]
+
+
+@pytest.mark.parametrize("path", ["/a$(b)", "/a@(b)"])
+def test_what_uwsgi_would_expand_is_refused(path: str) -> None:
+    with pytest.raises(Refused):
+        render.for_uwsgi(path)
