@@ -7,19 +7,23 @@ project name in its PEP 503 form, never raw text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, unquote, urlsplit
 
 from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
+from packaging.version import InvalidVersion, Version
 
 from devpi_server.errors import InvalidName
 
 __all__ = [
     "METADATA",
+    "PROVENANCE",
     "SIGNATURE",
     "NormalizedName",
     "file_path",
     "is_file_name",
+    "is_final",
+    "newest",
     "project",
     "projects_of",
     "same_version",
@@ -39,6 +43,7 @@ _LONGEST_PROJECT = 200
 
 METADATA = ".metadata"  # PEP 658
 SIGNATURE = ".asc"  # PEP 503
+PROVENANCE = ".provenance"  # PEP 740
 
 _SDIST_ENDINGS = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.z", ".tar")
 
@@ -72,7 +77,7 @@ def is_file_name(name: str) -> bool:
 
 def split_companion(filename: str) -> tuple[str, str]:
     """``("x.whl", ".metadata")`` for ``x.whl.metadata``; the second part may be empty."""
-    for ending in (METADATA, SIGNATURE):
+    for ending in (METADATA, SIGNATURE, PROVENANCE):
         if filename.endswith(ending) and len(filename) > len(ending):
             return filename[: -len(ending)], ending
     return filename, ""
@@ -128,6 +133,27 @@ def same_version(one: str, other: str) -> bool:
 def version_key(version: str) -> str:
     """The same for all spellings of one version (PEP 440); an old one is its own key."""
     return canonicalize_version(version)
+
+
+def newest(versions: Iterable[str]) -> str:
+    """The latest of the versions: one that is no pre-release, where there is one (PEP 440).
+
+    :raises ValueError: there is none.
+    """
+    return max(versions, key=_age)
+
+
+def is_final(version: str) -> bool:
+    """Whether it is a version that can be read, and no pre-release."""
+    return _age(version)[:2] == (True, True)
+
+
+def _age(version: str) -> tuple[bool, bool, Version, str]:
+    try:
+        parsed = Version(version)
+    except InvalidVersion:  # older than all that can be read
+        return False, False, Version("0"), version
+    return True, not parsed.is_prerelease, parsed, version
 
 
 def projects_of(filename: str) -> Iterator[NormalizedName]:

@@ -65,7 +65,7 @@ class Link:
     core_metadata: Digests | None = None
     # PEP 503: None: not known.
     gpg_sig: bool | None = None
-    # PEP 740: an https URL.
+    # PEP 740: an https URL; ``names.PROVENANCE``: it is served beside the file.
     provenance: str | None = None
     # Keys that we do not know; they reach the JSON clients as they came.
     extra: Mapping[str, object] = field(default_factory=_nothing)

@@ -19,14 +19,17 @@ from devpi_server.observe import AccessLog, Observer
 from devpi_server.services import founding
 from devpi_server.services.access import Access
 from devpi_server.services.accounts import Accounts
+from devpi_server.services.docs import Docs
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.index_options import MIRROR
 from devpi_server.services.indexes import Indexes, Mirrored
 from devpi_server.services.logins import LoginTokens
 from devpi_server.services.pages import Pages
 from devpi_server.services.passwords import Passwords
+from devpi_server.services.results import Results
 from devpi_server.services.status import MirrorStatus, Status
 from devpi_server.services.throttle import Throttle
+from devpi_server.services.uploads import Uploads
 from devpi_server.settings import Settings
 from devpi_server.sources.base import Source
 from devpi_server.sources.mirror import Mirror
@@ -61,6 +64,8 @@ from devpi_server.upstream.wheels import WheelMetadata
 from devpi_server.upstream.wrapped import Unlisted
 from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.app import Application, application
+from devpi_server.web.docs import DocPages
+from devpi_server.web.uploads import UploadForms
 from devpi_server.workers.ahead import Ahead
 from devpi_server.workers.follow import Follow
 from devpi_server.workers.harvest import Harvest
@@ -150,10 +155,14 @@ def build(
         Throttle(),
         clock,
     )
+    uploads = Uploads(store.meta, store.blobs, indexes, clock)
+    results = Results(store.meta, store.blobs, indexes, clock)
     app = application(
         indexes=indexes,
         access=access,
         accounts=accounts,
+        forms=UploadForms(uploads, results, store.blobs),
+        docs=DocPages(Docs(store.meta, store.blobs, indexes)),
         people=AccountsApi(accounts, access, indexes, lambda row: {"type": row.type}),
         pages=Pages(),
         downloads=Downloads(indexes),

@@ -181,7 +181,7 @@ class Accounts:
         details = _details(given)
         if self._find(name) is not None:
             raise Conflict("user already exists")
-        pwhash = self._passwords.hash(given["password"])
+        pwhash = self._hash(given["password"])
         with self._meta.writing(Actor(principal.name, origin.address)) as tables:
             user = User(name, self._clock(), pwhash, None, details, tables.serial)
             added = tables.users.add(user)
@@ -206,7 +206,7 @@ class Accounts:
             raise BadRequest("a password is a text")
         if changed and not self._access.may_configure(principal):
             raise Forbidden("no permission to modify user")
-        pwhash = self._passwords.hash(password) if password is not None else user.pwhash
+        pwhash = self._hash(password) if password is not None else user.pwhash
         with self._meta.writing(Actor(principal.name, origin.address)) as tables:
             now = _there(tables, name)
             modified = replace(now, details=details, pwhash=pwhash, modified=self._clock())
@@ -231,6 +231,11 @@ class Accounts:
                     raise Forbidden(f"user {name!r} has non-volatile index: {row.name}")
             tables.users.remove(name)
             tables.note("user_delete", name)
+
+    def _hash(self, password: str) -> str:
+        if apitokens.looks_like(password) or looks_like_login(password):
+            raise BadRequest("a password cannot look like one of our tokens")
+        return self._passwords.hash(password)
 
     # API tokens
 

@@ -228,7 +228,7 @@ class Downloads:
                     return made
             digests = link.core_metadata
         else:
-            digests = {} if link.gpg_sig else None
+            digests = {} if ending == names.SIGNATURE and link.gpg_sig else None
         if digests is None:
             raise NoSuchFile(f"there is no {ending} of {link.filename}")
         companion = Link(link.filename + ending, link.url + ending, digests)

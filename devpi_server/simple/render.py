@@ -149,7 +149,7 @@ def _file(link: Link, url: str) -> dict[str, object]:
     if link.gpg_sig is not None:
         data["gpg-sig"] = link.gpg_sig
     if link.provenance is not None:
-        data["provenance"] = link.provenance
+        data["provenance"] = _provenance(link, url)
     if link.extra:
         _add(data, link.extra)
     return data
@@ -174,7 +174,8 @@ def _anchor(link: Link, prefix: str) -> str:
     if link.gpg_sig is not None:
         attributes += ' data-gpg-sig="true"' if link.gpg_sig else ' data-gpg-sig="false"'
     if link.provenance is not None:
-        attributes += f' data-provenance="{_escape(link.provenance)}"'
+        where = _provenance(link, _href(link, prefix))
+        attributes += f' data-provenance="{_escape(where)}"'
     if link.uploaded is not None:
         # Always UTC, so the offset is always "+00:00".
         attributes += f' data-upload-time="{link.uploaded.isoformat()[:-6]}Z"'
@@ -193,6 +194,11 @@ def _href(link: Link, prefix: str) -> str:
     if link.index:
         return f"{prefix}../../{link.index}/{_path(link)}"
     return prefix + _path(link)
+
+
+def _provenance(link: Link, href: str) -> str:
+    beside = link.provenance == names_of.PROVENANCE
+    return href + names_of.PROVENANCE if beside else link.provenance or ""
 
 
 def _path(link: Link) -> str:

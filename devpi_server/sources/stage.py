@@ -96,6 +96,7 @@ def _companions(file: StoredFile) -> dict[str, str | None]:
         "": file.sha256,
         names.METADATA: file.metadata,
         names.SIGNATURE: file.signature,
+        names.PROVENANCE: file.provenance,
     }
 
 
@@ -111,4 +112,5 @@ def _link(file: StoredFile) -> Link:
         yanked=yanked,
         core_metadata={"sha256": file.metadata} if file.metadata is not None else None,
         gpg_sig=file.signature is not None,
+        provenance=names.PROVENANCE if file.provenance is not None else None,
     )

@@ -16,6 +16,7 @@ from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
 from devpi_server.services.status import Status
 from devpi_server.web.accounts import AccountsApi
+from devpi_server.web.docs import DocPages
 from devpi_server.web.files import Files
 from devpi_server.web.guard import AccessPlugin
 from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, event
@@ -23,6 +24,7 @@ from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
 from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
 from devpi_server.web.simple import SimplePages, found, moved
+from devpi_server.web.uploads import UploadForms
 
 # Set in the environ by a server that knows a better way to wait than to block a thread.
 PATIENCE = "devpi.patience"
@@ -50,7 +52,14 @@ class Route:
     index: str | None = None  # the index that it is about, where the address does not name it
 
 
-def routes(simple: SimplePages, files: Files, ops: Ops, people: AccountsApi) -> list[Route]:
+def routes(
+    simple: SimplePages,
+    files: Files,
+    ops: Ops,
+    people: AccountsApi,
+    forms: UploadForms,
+    docs: DocPages,
+) -> list[Route]:
     """All routes."""
 
     index = "/<user>/<index>"
@@ -92,12 +101,17 @@ def routes(simple: SimplePages, files: Files, ops: Ops, people: AccountsApi) -> 
         Route("/<user>/+tokens", "token", people.tokens),
         Route("/<user>/+tokens/<token>", "token", people.revoke_token, "DELETE"),
         # Every index by its own name.
+        *_at(index, "upload", forms.post, "POST"),
         Route(f"{index}/+simple", "pkg_list", lambda **_: moved("+simple/")),
         Route(f"{index}/+simple/", "pkg_list", simple.all_projects),
         Route(f"{index}/+simple/<project>", "pkg_read", simple.slash),
         Route(f"{index}/+simple/<project>/", "pkg_read", simple.project),
         Route(f"{index}/+f/<head>/<tail>/<file>", "pkg_read", files.with_hash),
+        Route(f"{index}/+f/<head>/<tail>/<file>", "toxresult_upload", forms.result, "POST"),
         Route(f"{index}/+e/<folder>/<file>", "pkg_read", files.without_hash),
+        Route(f"{index}/<project>/<version>/+doc", "pkg_read", docs.slash),
+        Route(f"{index}/<project>/<version>/+doc/", "pkg_read", docs.page),
+        Route(f"{index}/<project>/<version>/+doc/<path:path>", "pkg_read", docs.page),
     ]
 
 
@@ -130,6 +144,8 @@ def application(
     access: Access,
     accounts: Accounts,
     people: AccountsApi,
+    forms: UploadForms,
+    docs: DocPages,
     pages: Pages,
     downloads: Downloads,
     places: Blocking,
@@ -144,7 +160,8 @@ def application(
     simple = SimplePages(indexes, pages, hot)
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
-    app = _without_bad_bytes(_bottle(routes(simple, files, Ops(status), people), guard))
+    all_routes = routes(simple, files, Ops(status), people, forms, docs)
+    app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
     return Application(_patient(app, places), hot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, BinaryIO, NamedTuple
 
-from devpi_server.names import METADATA, SIGNATURE
+from devpi_server.names import METADATA, PROVENANCE, SIGNATURE
 from devpi_server.records import Origin
 from devpi_server.services.downloads import Ready
 from devpi_server.web import conditional
@@ -13,7 +13,11 @@ from devpi_server.web.conditional import UNSATISFIABLE, Span
 
 _IMMUTABLE = "max-age=31536000, immutable, public"
 # Nothing that came from elsewhere is ever shown by a browser as a page of ours.
-_TYPES = {METADATA: "text/plain; charset=utf-8", SIGNATURE: "text/plain; charset=utf-8"}
+_TYPES = {
+    METADATA: "text/plain; charset=utf-8",
+    SIGNATURE: "text/plain; charset=utf-8",
+    PROVENANCE: "application/vnd.pypi.integrity.v1+json",
+}
 _TYPE = "application/octet-stream"
 _SMALL = 128 * 1024  # bytes: sent as they are; larger bodies are left to the server to read
 

@@ -1,0 +1,300 @@
+"""Uploads: from a form that has been received whole to a file that everybody sees.
+
+Truth first: everything that can be refused is refused before anything is kept;
+then the bytes are made durable, then one transaction makes them a file of a
+release.  What a crash leaves between the two is bytes that nobody names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from devpi_server import names
+from devpi_server.concurrency import Clock
+from devpi_server.errors import (
+    BadRequest,
+    Conflict,
+    DigestMismatch,
+    Forbidden,
+    InvalidForm,
+    InvalidName,
+    NoSuchVersion,
+    NotFound,
+)
+from devpi_server.names import NormalizedName
+from devpi_server.services import artefact, metadata_fields, provenance
+from devpi_server.services.access import Principal, may_upload
+from devpi_server.services.accounts import Origin
+from devpi_server.services.indexes import Index, Indexes
+from devpi_server.services.received import Form, ReceivedFile
+from devpi_server.store import zips
+from devpi_server.store.blobs import BlobStore
+from devpi_server.store.meta import (
+    Actor,
+    FileKind,
+    LogEntry,
+    MetaStore,
+    Release,
+    StoredFile,
+    Tables,
+)
+
+# The fields in which clients state digests of the file, and what they are called here.
+_DIGESTS = {
+    "sha256_digest": "sha256",
+    "md5_digest": "md5",
+    "blake2_256_digest": "blake2b_256",
+}
+_LONGEST_SIGNATURE = 1024 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What became of an upload."""
+
+    file: StoredFile
+    is_new: bool  # False: the same bytes were there
+
+
+class Uploads:
+    """Takes what clients send."""
+
+    def __init__(self, meta: MetaStore, blobs: BlobStore, indexes: Indexes, clock: Clock) -> None:
+        self._meta = meta
+        self._blobs = blobs
+        self._indexes = indexes
+        self._clock = clock
+
+    def submit(self, principal: Principal, origin: Origin, index: str, form: Form) -> None:
+        """Register a release, or replace its metadata, without a file.
+
+        :raises InvalidForm: it names no project or version.
+        """
+        target = self._target(index)
+        project, version = _named(form)
+        _expect_allowed(principal, target, project)
+        fields = metadata_fields.of_form(form)
+        with self._meta.writing(Actor(principal.name, origin.address)) as tables:
+            tables.releases.put(target.row.id, Release(project, version, fields))
+            tables.note("submit", f"{index}/{project}/{version}")
+
+    def upload(self, principal: Principal, origin: Origin, index: str, form: Form) -> Uploaded:
+        """Add a distribution file to a release, which is made if it is not there.
+
+        :raises InvalidForm: a field is missing.
+        :raises InvalidArtefact: the file is not sound, or not what the form says.
+        :raises DigestMismatch: other bytes arrived than the client has.
+        :raises Conflict: a file of this name is there, and may not be replaced.
+        """
+        target = self._target(index)
+        project, version = _named(form)
+        _expect_allowed(principal, target, project)
+        content = _content(form)
+        _expect_digests(form, content)
+        with os.fdopen(content.incoming.reader(), "rb") as file:
+            found = artefact.inspect(file, content.filename, name=form.one("name"), version=version)
+        attestations = provenance.of_form(form)
+        with self._meta.reading() as tables:
+            _expect_room(tables, target, project, content.filename, content.sha256)
+        stored = StoredFile(
+            project=project,
+            version=found.version,
+            kind=FileKind.RELEASE,
+            filename=content.filename,
+            sha256=content.incoming.commit().sha256,
+            size=content.size,
+            uploaded=self._clock(),
+            digests={"md5": content.md5, "blake2b_256": content.blake2b_256},
+            requires_python=found.requires_python or form.one("requires_python"),
+            metadata=self._kept(found.metadata),
+            signature=self._kept(_signature(form)),
+            provenance=self._kept(attestations),
+        )
+        fields = metadata_fields.of_artefact(found) | metadata_fields.of_form(form)
+        return self._add(principal, origin, target, stored, fields)
+
+    def upload_docs(self, principal: Principal, origin: Origin, index: str, form: Form) -> Uploaded:
+        """Add the documentation of a release: a zip with an ``index.html``.
+
+        :raises NoSuchVersion: no version is given, and the project has none.
+        """
+        target = self._target(index)
+        name = form.one("name")
+        if name is None:
+            raise InvalidForm("the form has no name")
+        project = _project(name)
+        _expect_allowed(principal, target, project)
+        content = _content(form)
+        _expect_digests(form, content)
+        version = form.one("version") or self._latest(target, project)
+        with os.fdopen(content.incoming.reader(), "rb") as file:
+            zips.members(file)
+        filename = f"{project}-{version}.doc.zip"
+        with self._meta.reading() as tables:
+            _expect_room(tables, target, project, filename, content.sha256)
+        stored = StoredFile(
+            project=project,
+            version=version,
+            kind=FileKind.DOCS,
+            filename=filename,
+            sha256=content.incoming.commit().sha256,
+            size=content.size,
+            uploaded=self._clock(),
+        )
+        return self._add(principal, origin, target, stored, {})
+
+    def _add(
+        self,
+        principal: Principal,
+        origin: Origin,
+        target: Index,
+        stored: StoredFile,
+        fields: Mapping[str, object],
+    ) -> Uploaded:
+        """Make it a file of its release, in one transaction."""
+        with self._meta.writing(Actor(principal.name, origin.address)) as tables:
+            if tables.indexes.get(target.name) is None:
+                raise NotFound(f"The stage {target.name} could not be found.")
+            before = _expect_room(tables, target, stored.project, stored.filename, stored.sha256)
+            release = tables.releases.get(target.row.id, stored.project, stored.version)
+            known = release.fields if release is not None else {"version": stored.version}
+            put = Release(stored.project, stored.version, {**known, **fields})
+            tables.releases.put(target.row.id, put)
+            if before is not None and before.sha256 == stored.sha256:
+                stored = _refreshed(before, stored)
+                if stored == before:
+                    return Uploaded(before, is_new=False)
+            else:
+                stored = replace(stored, log=_log(before, principal, target, stored))
+            kept = tables.files.put(target.row.id, stored)
+            detail = {"sha256": stored.sha256, "size": stored.size}
+            tables.note("upload", f"{target.name}/{stored.filename}", detail)
+        return Uploaded(kept, is_new=before is None or before.sha256 != stored.sha256)
+
+    def _target(self, name: str) -> Index:
+        """The index, which takes uploads.
+
+        :raises NotFound: it does not; with the status that devpi's client knows.
+        """
+        index = self._indexes.find(name)
+        if index.stage is None:
+            raise NotFound("cannot submit to mirror index")
+        return index
+
+    def _latest(self, target: Index, project: NormalizedName) -> str:
+        with self._meta.reading() as tables:
+            releases = tables.releases.of(target.row.id, project)
+        if not releases:
+            raise NoSuchVersion(f"there is no version of {project} to document")
+        return names.newest(release.version for release in releases)
+
+    def _kept(self, data: bytes | None) -> str | None:
+        """The digest of the data, once it is a blob."""
+        if data is None:
+            return None
+        incoming = self._blobs.incoming()
+        try:
+            incoming.write(data)
+            return incoming.commit().sha256
+        finally:
+            incoming.abandon()
+
+
+def _named(form: Form) -> tuple[NormalizedName, str]:
+    name, version = form.one("name"), form.one("version")
+    if name is None or version is None:
+        raise InvalidForm(f"the form has no {'name' if name is None else 'version'}")
+    if len(version) > 200 or not version.isprintable() or "/" in version or version[:1] == "+":
+        raise InvalidForm("invalid metadata: the version is none")
+    return _project(name), version
+
+
+def _project(name: str) -> NormalizedName:
+    try:
+        return names.project(name)
+    except InvalidName as error:
+        raise BadRequest(f"invalid metadata: {name[:100]!r} is not a valid project name") from error
+
+
+def _expect_allowed(principal: Principal, target: Index, project: NormalizedName) -> None:
+    """What the form names counts, too, where a token is for some projects only."""
+    if not may_upload(principal, target.options, (project,)):
+        raise Forbidden(f"no permission to submit {project}")
+
+
+def _content(form: Form) -> ReceivedFile:
+    content = form.files.get("content")
+    if content is None:
+        raise InvalidForm("content file field not found")
+    return content
+
+
+def _expect_digests(form: Form, content: ReceivedFile) -> None:
+    """The bytes that arrived are those that the client has."""
+    for field, attribute in _DIGESTS.items():
+        declared = form.one(field)
+        if declared is not None and declared.lower() != getattr(content, attribute):
+            raise DigestMismatch(
+                f"{content.filename[:200]} arrived with another {field.partition('_')[0]} than the "
+                "form says, send it again"
+            )
+
+
+def _expect_room(
+    tables: Tables, target: Index, project: NormalizedName, filename: str, sha256: str
+) -> StoredFile | None:
+    """The file that is there under this name, which may be replaced or has the same bytes.
+
+    :raises Conflict: it has others, or one of nearly this name is there.
+    """
+    key = _twin_key(filename)
+    for file in tables.files.of(target.row.id, project):
+        if file.filename == filename:
+            if file.sha256 != sha256 and not target.options.volatile:
+                raise Conflict(f"File already exists: {filename} in non-volatile index")
+            return file
+        if _twin_key(file.filename) == key:
+            raise Conflict(f"File already exists: {filename}, spelled {file.filename}")
+    other = tables.files.find(target.row.id, filename)
+    if other is not None:
+        raise Conflict(f"File already exists: {filename}, of project {other.project}")
+    return None
+
+
+def _twin_key(filename: str) -> str:
+    """Equal for names that an installer takes for one file."""
+    return filename.lower().replace("_", "-").replace(".", "-")
+
+
+def _refreshed(before: StoredFile, again: StoredFile) -> StoredFile:
+    """A file that was sent again, with the companions of both."""
+    return replace(
+        before,
+        signature=again.signature or before.signature,
+        provenance=again.provenance or before.provenance,
+    )
+
+
+def _log(
+    before: StoredFile | None, principal: Principal, target: Index, stored: StoredFile
+) -> tuple[LogEntry, ...]:
+    """What happened to the file (devpi.md 1.6): an upload, over earlier ones perhaps."""
+    entries = []
+    if before is not None:
+        counts = [entry.count or 0 for entry in before.log if entry.what == "overwrite"]
+        count = max(counts, default=0) + 1
+        entries.append(LogEntry("overwrite", principal.name, stored.uploaded, count=count))
+    entries.append(LogEntry("upload", principal.name, stored.uploaded, dst=target.name))
+    return tuple(entries)
+
+
+def _signature(form: Form) -> bytes | None:
+    signature = form.files.get("gpg_signature")
+    if signature is None:
+        return None
+    if signature.size > _LONGEST_SIGNATURE:
+        raise InvalidForm("the signature is too large")
+    with os.fdopen(signature.incoming.reader(), "rb") as file:
+        return file.read()
