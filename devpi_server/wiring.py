@@ -81,6 +81,7 @@ class Services:
     """Everything, wired."""
 
     settings: Settings
+    meta: MetaStore
     indexes: Indexes
     app: Application
     own_workers: Sequence[Worker]
@@ -128,11 +129,16 @@ class _Store:
 
 
 def build(
-    settings: Settings, *, clock: Clock = time.time, observer: Observer | None = None
+    settings: Settings,
+    *,
+    clock: Clock = time.time,
+    observer: Observer | None = None,
+    passwords: Passwords | None = None,
 ) -> Services:
     """Wire a server.
 
     :param observer: is told what happens; None: a log on stderr.
+    :param passwords: None: with argon2 at its usual costs.
     :raises ConfigError: the data directory cannot be used.
     """
     store = _open_store(settings.datadir, clock)
@@ -150,7 +156,7 @@ def build(
     accounts = Accounts(
         store.meta,
         access,
-        Passwords(),
+        passwords or Passwords(),
         LoginTokens(_secret(settings), settings.login_lifetime, clock),
         Throttle(),
         clock,
@@ -175,7 +181,7 @@ def build(
         trusted_proxy=settings.trusted_proxy,
     )
     closers = [mirrors.close, store.meta.close, store.locks.close]
-    return Services(settings, indexes, app, [KeepMirrors(indexes)], closers, mirrors)
+    return Services(settings, store.meta, indexes, app, [KeepMirrors(indexes)], closers, mirrors)
 
 
 def _open_store(folder: Path, clock: Clock) -> _Store:

@@ -7,6 +7,7 @@ its end raises ``BrokenOff``, whatever the transport makes of it.
 
 from __future__ import annotations
 
+import copy
 import http.client
 import io
 import os
@@ -28,10 +29,12 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import orjson
+from argon2 import PasswordHasher
 from upstream import Headers, Upstream
 
 from devpi_server.concurrency import Clock
 from devpi_server.observe import Answered
+from devpi_server.services.passwords import Passwords
 from devpi_server.settings import read
 from devpi_server.store.incoming import NOTE
 from devpi_server.wiring import build
@@ -159,11 +162,14 @@ class App(Client):
     :param options: of the command line.
     """
 
+    address = "127.0.0.1"  # of the client
+
     def __init__(self, *options: str, clock: Clock = time.time) -> None:
         settings = read(options, environ={})
         self.datadir = settings.datadir
         self.events: list[Answered] = []
-        self.services = build(settings, clock=clock, observer=self)
+        cheap = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        self.services = build(settings, clock=clock, observer=self, passwords=cheap)
         self.app = validator(self.services.app)
 
     def tick(self, name: str = "follow root/pypi") -> None:
@@ -181,7 +187,15 @@ class App(Client):
         method: str = "GET",
         body: bytes | None = None,
     ) -> Answer:
-        return _AppAnswer(self.app, environ_of(path, headers or {}, method, body))
+        environ = environ_of(path, headers or {}, method, body)
+        environ["REMOTE_ADDR"] = self.address
+        return _AppAnswer(self.app, environ)
+
+    def seen_from(self, address: str) -> App:
+        """The same application, asked by a client at this address."""
+        other = copy.copy(self)
+        other.address = address
+        return other
 
 
 def environ_of(
