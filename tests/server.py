@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +37,7 @@ from devpi_server.observe import Answered
 from devpi_server.services.passwords import Passwords
 from devpi_server.settings import read
 from devpi_server.store.incoming import NOTE
+from devpi_server.store.meta import Actor, IndexRow
 from devpi_server.wiring import build
 
 if TYPE_CHECKING:
@@ -190,6 +191,19 @@ class App(Client):
         environ = environ_of(path, headers or {}, method, body)
         environ["REMOTE_ADDR"] = self.address
         return _AppAnswer(self.app, environ)
+
+    def add_index(self, name: str, **options: object) -> None:
+        """Add a stage behind the server's back; its user is there."""
+        user, _, index = name.partition("/")
+        with self.services.meta.writing(Actor("root", "test")) as tables:
+            tables.indexes.add(IndexRow(user, index, "stage", options))
+
+    def change_index(self, name: str, **options: object) -> None:
+        """Set options of an index behind the server's back."""
+        with self.services.meta.writing(Actor("root", "test")) as tables:
+            row = tables.indexes.get(name)
+            assert row is not None
+            tables.indexes.change(replace(row, options={**row.options, **options}))
 
     def seen_from(self, address: str) -> App:
         """The same application, asked by a client at this address."""
