@@ -190,7 +190,9 @@ class App(Client):
     ) -> Answer:
         environ = environ_of(path, headers or {}, method, body)
         environ["REMOTE_ADDR"] = self.address
-        return _AppAnswer(self.app, environ)
+        # The checker of WSGI knows no methods but those of HTTP.
+        app = self.services.app if method == "PUSH" else self.app
+        return _AppAnswer(app, environ)
 
     def add_index(self, name: str, **options: object) -> None:
         """Add a stage behind the server's back; its user is there."""
@@ -277,7 +279,9 @@ class _AppAnswer:
         return data[:size]
 
     def close(self) -> None:
-        self._body.close()
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
 
 
 # Over HTTP

