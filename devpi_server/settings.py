@@ -54,6 +54,7 @@ class Settings:
     debug: bool
     gendeploy: Path | None = None
     gen_config: bool = False
+    passwd: str | None = None
     processes: int = 1
     secretfile: Path | None = None
     login_lifetime: float = 36000.0
@@ -145,6 +146,10 @@ GEN_CONFIG = Option(
     "write example files for supervisor, nginx, cron, launchd, systemd, gunicorn, uWSGI, "
     "logrotate and Prometheus to the folder gen-config", deed=True,
 )  # fmt: skip
+PASSWD = Option(
+    "passwd", option_values.word, None, "USER", "deploy",
+    "set the password of a user, as devpi-passwd does", deed=True,
+)  # fmt: skip
 
 OPTIONS = (
     Option("datadir", option_values.path, "~/.devpi/serverdata", "DIR", "main",
@@ -185,6 +190,7 @@ OPTIONS = (
     Option("bottleserver", option_values.word, "waitress", "TYPE", "deploy",
            "server to run on: waitress, granian or another that bottle knows"),
     Option("debug", option_values.switch, "no", "", "deploy", "log everything"),
+    PASSWD,
     GENDEPLOY,
     GEN_CONFIG,
     Option("processes", option_values.whole(1, 64), "1", "N", "deploy",
@@ -291,7 +297,7 @@ def given(
     return tuple(
         Word(option, str(value) if isinstance(value := each.value(), Path) else each.text.strip())
         for option in OPTIONS
-        if option not in (GENDEPLOY, GEN_CONFIG)
+        if option not in (PASSWD, GENDEPLOY, GEN_CONFIG)
         for each in (found.get(option, []) if option.many else found.get(option, [])[-1:])
     )
 

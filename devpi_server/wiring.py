@@ -7,13 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from devpi_server import mirror_settings
 from devpi_server.concurrency import Blocking, Clock, Crew, Supervisor, Worker
-from devpi_server.errors import ConfigError, StoreError
+from devpi_server.errors import ConfigError, Refused, StoreError
 from devpi_server.mirror_settings import MirrorSettings
 from devpi_server.observe import AccessLog, Observer
 from devpi_server.services import founding
@@ -73,6 +74,7 @@ from devpi_server.workers.interest import Interest
 from devpi_server.workers.mirrors import KeepMirrors
 
 _SETTLING = 10.0  # seconds that files which have been received get to be kept at the end
+_DATABASE = "devpi.sqlite"
 _PAGE_FLIGHTS = 32  # threads: pages of a mirror that are being asked for at the same time
 
 
@@ -144,23 +146,10 @@ def build(
     store = _open_store(settings.datadir, clock)
     mirrors = _Mirrors(settings, store, clock)
     founding.found(store.meta, clock)
-    indexes = Indexes(
-        store.meta,
-        store.blobs,
-        mirrors,
-        declared=[_declared(each) for each in settings.mirrors if each.name != founding.PYPI],
-        adjusted=mirrors.adjusted,
-    )
+    indexes = _indexes(settings, store, mirrors)
     indexes.keep_mirrors()
     access = Access(indexes, settings.restrict_modify)
-    accounts = Accounts(
-        store.meta,
-        access,
-        passwords or Passwords(),
-        LoginTokens(_secret(settings), settings.login_lifetime, clock),
-        Throttle(),
-        clock,
-    )
+    accounts = _accounts(settings, store, access, passwords or Passwords(), clock)
     uploads = Uploads(store.meta, store.blobs, indexes, clock)
     results = Results(store.meta, store.blobs, indexes, clock)
     app = application(
@@ -184,6 +173,71 @@ def build(
     return Services(settings, store.meta, indexes, app, [KeepMirrors(indexes)], closers, mirrors)
 
 
+class Tools:
+    """What commands work with: the data directory, without a server around it."""
+
+    def __init__(self, settings: Settings, store: _Store, clock: Clock) -> None:
+        self._mirrors = _Mirrors(settings, store, clock)
+        self._store = store
+        self.settings = settings
+        self.clock = clock
+        self.meta = store.meta
+        self.blobs = store.blobs
+        self.passwords = Passwords()
+        self.indexes = _indexes(settings, store, self._mirrors)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The users; the secret of the installation is made or read."""
+        access = Access(self.indexes, self.settings.restrict_modify)
+        return _accounts(self.settings, self._store, access, self.passwords, self.clock)
+
+    def close(self) -> None:
+        """Let go of the data directory."""
+        for close in (self._mirrors.close, self._store.meta.close, self._store.locks.close):
+            close()
+
+
+@contextmanager
+def tools(settings: Settings, *, new: bool = False, clock: Clock = time.time) -> Iterator[Tools]:
+    """Open the data directory for a command; a server may be running on it.
+
+    :param new: it may be one without data; then it is made, and not founded.
+    :raises Refused: it has no data.
+    :raises ConfigError: it cannot be used, or not by this user of the system.
+    """
+    database = settings.datadir / _DATABASE
+    if not new and not database.exists():
+        raise Refused(f"{settings.datadir} has no data of devpi-server; devpi-init makes it")
+    if os.geteuid() == 0 and database.exists() and database.stat().st_uid != 0:
+        # What root makes there, the server could not write to.
+        raise ConfigError([f"{database} is not root's: run this as the user of the server"])
+    made = Tools(settings, _open_store(settings.datadir, clock), clock)
+    try:
+        if not new and not founding.is_founded(made.meta):
+            raise Refused(f"{settings.datadir} is not finished; devpi-init does it")
+        yield made
+    finally:
+        made.close()
+
+
+def _indexes(settings: Settings, store: _Store, mirrors: _Mirrors) -> Indexes:
+    return Indexes(
+        store.meta,
+        store.blobs,
+        mirrors,
+        declared=[_declared(each) for each in settings.mirrors if each.name != founding.PYPI],
+        adjusted=mirrors.adjusted,
+    )
+
+
+def _accounts(
+    settings: Settings, store: _Store, access: Access, passwords: Passwords, clock: Clock
+) -> Accounts:
+    logins = LoginTokens(_secret(settings), settings.login_lifetime, clock)
+    return Accounts(store.meta, access, passwords, logins, Throttle(), clock)
+
+
 def _open_store(folder: Path, clock: Clock) -> _Store:
     try:
         incoming = Incoming(folder / "incoming")
@@ -193,7 +247,7 @@ def _open_store(folder: Path, clock: Clock) -> _Store:
             incoming,
             Locks(folder / "locks" / "processes"),
             LocalBlobs(folder / "files", incoming),
-            Database(folder / "devpi.sqlite", clock),
+            Database(folder / _DATABASE, clock),
         )
     except StoreError as error:
         raise ConfigError([f"cannot use the data directory: {error.message}"]) from error

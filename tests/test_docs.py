@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from devpi_server.cli import token
+from devpi_server.cli.command import Command
 from devpi_server.mirror_settings import WORDS as MIRROR_WORDS
 from devpi_server.mirror_settings import Word
 from devpi_server.settings import OPTIONS, Option
@@ -14,6 +19,30 @@ from devpi_server.settings import OPTIONS, Option
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.rst").read_text()
 WORDS = " ".join(README.split())
+PROJECT = (ROOT / "pyproject.toml").read_text()
+SCRIPTS = dict(re.findall(r'^([a-z-]+) = "(devpi_server\..*)"$', PROJECT, re.MULTILINE))
+
+
+def commands() -> Iterator[Command]:
+    """All commands but the server itself."""
+    for entry in SCRIPTS.values():
+        module, _, name = entry.partition(":")
+        found = getattr(import_module(module), name)
+        if isinstance(found, Command):
+            yield found
+    yield from token.COMMANDS.values()
+
+
+def own_words(command: Command) -> Iterator[argparse.Action]:
+    """What the others and the server do not have."""
+    parser = command.parser()
+    of_all = {"--help", "--json", "--version"}
+    server = next(
+        group for group in parser._action_groups if group.title and "server" in group.title
+    )
+    for action in parser._actions:
+        if action not in server._group_actions and not of_all & {*action.option_strings}:
+            yield action
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -40,12 +69,20 @@ def test_the_readme_has_no_option_that_is_not_there() -> None:
 
 
 def test_the_readme_has_every_command() -> None:
-    section = (ROOT / "pyproject.toml").read_text().split("[project.scripts]\n")[1].split("\n[")[0]
-    commands = [line.split("=")[0].strip() for line in section.splitlines() if "=" in line]
-
-    assert commands
-    for command in commands:
+    assert SCRIPTS
+    for command in SCRIPTS:
         assert f"/{command}" in README or f"``{command}``" in README
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=lambda command: command.name)
+def test_the_readme_has_every_word_of_a_command(command: Command) -> None:
+    found = re.search(rf"^``{command.name}[^`]*``\n((?:    .*\n|\n)+)", README, re.MULTILINE)
+    assert found is not None
+    section = " ".join(found[1].split())
+
+    for action in own_words(command):
+        words = " ".join([*action.option_strings, str(action.metavar or "")]).strip()
+        assert f"{words} {action.help}" in section
 
 
 def test_ci_calls_the_command_of_the_readme() -> None:

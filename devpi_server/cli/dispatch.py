@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from devpi_server.cli import doctor, server
+from devpi_server.cli import doctor, server, token
 
-COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType({"doctor": doctor.main})
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
+    {"doctor": doctor.main, "token": token.main}
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

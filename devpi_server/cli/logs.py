@@ -4,12 +4,16 @@ import logging
 import sys
 
 
-def configure(*, debug: bool) -> None:
-    """Log from now on."""
+def configure(*, debug: bool, quietly: bool = False) -> None:
+    """Log from now on.
+
+    :param quietly: only what is wrong, as is fit for a command that tells by itself what it does.
+    """
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    usual = logging.WARNING if quietly else logging.INFO
     logging.basicConfig(
         stream=sys.stderr,
-        level=logging.DEBUG if debug else logging.INFO,
+        level=logging.DEBUG if debug else usual,
         format="%(asctime)s [%(levelname)s] %(name)s: %(message)s",
     )
     if not debug:

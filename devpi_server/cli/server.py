@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from devpi_server.cli import deploy, fail, logs
+from devpi_server.cli import deploy, fail, logs, passwd
+from devpi_server.cli.command import Report
 from devpi_server.errors import DevpiError
-from devpi_server.settings import Settings, read
+from devpi_server.settings import PROGRAM, Settings, read
 from devpi_server.web.serve import SERVERS, serve
 from devpi_server.wiring import Services, build
 
@@ -25,6 +26,8 @@ def main(
         settings = read(argv, servers=SERVERS)
         if settings.gendeploy or settings.gen_config:
             return deploy.run(settings, argv)
+        if settings.passwd is not None:
+            return passwd.set_password(settings.passwd, settings, Report(PROGRAM, as_json=False))
         logs.configure(debug=settings.debug)
         return serve(build(settings), settings, lambda url: _announce(settings.outside_url or url))
     except DevpiError as error:

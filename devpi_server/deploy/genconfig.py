@@ -25,9 +25,10 @@ _SERVICE = """\
 """
 
 
-def write(plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
+def write(plan: Plan, folder: Path, say: Callable[[str], None]) -> list[Path]:
     """Write all files, and say a line for each.
 
+    :return: what was written.
     :raises StoreError: the folder cannot be written to.
     """
     files = _texts(plan)
@@ -43,6 +44,7 @@ def write(plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
             f"--{word.option.name} has a password and is in none of them: "
             f"let {variable(word.option.name)} say it, in the environment of the server"
         )
+    return [folder / name for name in files]
 
 
 def _texts(plan: Plan) -> Mapping[str, str]:

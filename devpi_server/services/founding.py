@@ -13,19 +13,33 @@ PYPI = "root/pypi"
 UUID = "uuid"  # the fact that says that it has been founded
 
 
-def found(meta: MetaStore, clock: Clock, *, with_pypi: bool = True) -> bool:
+def is_founded(meta: MetaStore) -> bool:
+    """Whether the store has been founded."""
+    with meta.reading() as tables:
+        return tables.fact(UUID) is not None
+
+
+def found(
+    meta: MetaStore,
+    clock: Clock,
+    *,
+    with_pypi: bool = True,
+    pwhash: str = "",
+    origin: str = "first start",
+) -> bool:
     """Found the store, unless it is. Returns whether it was not.
 
-    Root has the empty password at first, as in devpi; see ``accounts`` for who may use it.
+    :param pwhash: of root's password. It is empty at first, as in devpi; see ``accounts``
+        for who may use it then.
+    :param origin: the command that does it.
     """
-    with meta.reading() as tables:
-        if tables.fact(UUID) is not None:
-            return False
-    with meta.writing(Actor(ROOT, "first start")) as tables:
+    if is_founded(meta):
+        return False
+    with meta.writing(Actor(ROOT, origin)) as tables:
         if tables.fact(UUID) is not None:  # another process was quicker
             return False
         tables.set_fact(UUID, uuid.uuid4().hex)
-        tables.users.add(User(ROOT, clock(), pwhash=""))
+        tables.users.add(User(ROOT, clock(), pwhash))
         tables.note("user_create", ROOT)
         if with_pypi:
             user, _, name = PYPI.partition("/")

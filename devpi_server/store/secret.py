@@ -32,13 +32,18 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
+def path_in(folder: Path) -> Path:
+    """Where a data directory has its secret."""
+    return folder / _NAME
+
+
 def of_data_directory(folder: Path) -> bytes:
     """The secret in the data directory; it is made if it is not there.
 
     :raises ConfigError: it is not what a secret has to be.
     :raises StoreError: it could not be made.
     """
-    path = folder / _NAME
+    path = path_in(folder)
     if not path.exists():
         with suppress(Refused):  # another process was quicker
             write_new_secret(path)
