@@ -288,6 +288,66 @@ class BoundedCache(Generic[K, T]):
         return len(self._items)
 
 
+class Budget:
+    """Bytes of memory that large things share while they are worked with.
+
+    Nobody knows how large a thing becomes, so each takes room step by step.  What has begun
+    must be able to end: when all is spent, one at a time may go on all the same.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        # Reentrant: a room may be given back by the collector, at any moment.
+        self._changed = threading.Condition()
+        self._is_overdrawn = False
+
+    def room(self) -> Room:
+        """For one thing; nothing is taken yet."""
+        return Room(self)
+
+    def _take(self, room: Room, size: int, seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._try(room, size), max(0.0, seconds))
+
+    def _try(self, room: Room, size: int) -> bool:
+        if self._left < size and not room.overdraws:
+            if self._is_overdrawn:
+                return False
+            self._is_overdrawn = room.overdraws = True
+        self._left -= size
+        return True
+
+    def _give_back(self, room: Room, size: int) -> None:
+        with self._changed:
+            self._left += size
+            if room.overdraws:
+                self._is_overdrawn = False
+            self._changed.notify_all()
+
+
+class Room:
+    """What one thing takes of a budget. It is given back when nobody refers to it any more."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.overdraws = False
+        self._budget = budget
+        self._size = 0
+
+    def grow(self, size: int, seconds: float) -> bool:
+        """Take so many bytes more; wait for them no longer than that, and tell whether they came.
+
+        For one thread at a time.
+        """
+        taken = self._budget._take(self, size, seconds)
+        if taken:
+            self._size += size
+        return taken
+
+    def __del__(self) -> None:
+        if self._size:
+            self._budget._give_back(self, self._size)
+
+
 class Alarm:
     """Calls back after some time, from one daemon thread that lives while it is needed."""
 

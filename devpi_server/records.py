@@ -108,6 +108,7 @@ class View:
     stamp: Hashable
     load: Callable[[], Page] = field(compare=False)
     origin: Origin = field(default=Origin.HIT, compare=False)
+    at_hand: bool = field(default=False, compare=False)  # the content is in memory already
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,8 @@ class Pages:
         :raises UpstreamError: cannot tell.
         """
         view = source.view(project)
-        # A page that has just been fetched is parsed already: a small one is not worth a flight.
-        small = view.origin is Origin.MISS and len(view.load().links) <= _SMALL
+        # A small page that has just been fetched is not worth a flight.
+        small = view.at_hand and len(view.load().links) <= _SMALL
         rendered = self._rendered(key, view.stamp, lambda: _project_page(key, view), at_once=small)
         return rendered, view.origin
 

@@ -15,6 +15,7 @@ from devpi_server.simple import fields
 
 Object = dict[str, object]
 
+_MAX_VALUES = 1_000_000  # three times as many as the largest project on PyPI has
 # orjson reads deeper than it writes; what it could not write again is left out.
 _MAX_DEPTH = 64
 
@@ -36,10 +37,10 @@ _META_KEYS = (
 
 def page(document: bytes, url: str, project: NormalizedName, serial: int | None) -> Page:
     """Parse a project page; see ``parse.page``."""
-    try:
-        data = orjson.loads(document)
-    except orjson.JSONDecodeError:
-        raise Corrupt("upstream's page is not valid JSON") from None
+    # Each value takes many times the memory of its text.
+    if sum(map(document.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise Corrupt(f"upstream's page has more than {_MAX_VALUES} values")
+    data = _loads(document)
     if not isinstance(data, dict):
         raise Corrupt("upstream's page is not a JSON object")
     meta = data.get("meta")
@@ -67,6 +68,14 @@ def page(document: bytes, url: str, project: NormalizedName, serial: int | None)
         extra=_unknown(data, _PAGE_KEYS),
         meta_extra=_unknown(meta, _META_KEYS),
     )
+
+
+def _loads(document: bytes) -> object:
+    try:
+        return orjson.loads(document)
+    except orjson.JSONDecodeError:
+        pass  # it has the whole document in it, so nothing is to refer to it
+    raise Corrupt("upstream's page is not valid JSON")
 
 
 def _api_minor(meta: Object) -> int:

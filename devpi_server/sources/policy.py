@@ -39,6 +39,7 @@ class Guarded:
             (view.stamp, self._policy.stamp(now)),
             lambda: self._policy.keep(view.load(), now),
             view.origin,
+            view.at_hand,
         )
 
     def listing(self) -> Listing:

@@ -53,7 +53,8 @@ class Union:
         stamp = tuple((member.name, view.stamp) for member, view in found)
         origins = {view.origin for _, view in found}
         origin = next(each for each in _WORST if each in origins)
-        return View(stamp, lambda: self._page(project, found), origin)
+        at_hand = all(view.at_hand for _, view in found)
+        return View(stamp, lambda: self._page(project, found), origin, at_hand)
 
     def listing(self) -> Listing:
         """All names of the stages, and those that the mirrors hold."""

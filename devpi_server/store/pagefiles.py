@@ -42,6 +42,7 @@ class HeldPage:
     stamp: Hashable  # equal stamps: the same document
     checked: int  # seconds since the epoch: when it was last known to be current
     followed: bool = True  # whether a change of it would be named by the feed
+    size: int = 0  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class PageFiles:
             with translated("read a held page"):
                 raise
         seconds, tag = divmod(found.st_mtime_ns, _SECOND)
-        return HeldPage((found.st_ino, found.st_size, tag), seconds, tag // _TAG % 2 == 0)
+        stamp = (found.st_ino, found.st_size, tag)
+        return HeldPage(stamp, seconds, tag // _TAG % 2 == 0, found.st_size)
 
     def head(self, project: NormalizedName) -> PageHead | None:
         """Where the held page came from; None if there is none, or it is damaged."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from devpi_server.concurrency import Room
 
 # Where nothing that is held can stand in, a client waits longer; still below pip's 15 s.
 PATIENT = 2.5  # times the timeout
@@ -20,6 +22,8 @@ class Fresh:
     content_type: str
     etag: str | None = None
     serial: int | None = None  # X-PyPI-Last-Serial
+    # What the document takes of the memory for large ones, as long as this is referred to.
+    room: Room | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

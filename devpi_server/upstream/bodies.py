@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Semaphore
 from typing import Any
 
 import requests
 from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import ReadTimeoutError
 
-from devpi_server.errors import Corrupt, TimedOut, Unreachable
+from devpi_server.concurrency import Room
+from devpi_server.errors import Corrupt, Overloaded, TimedOut, Unreachable
 from devpi_server.upstream.addresses import host_of
 from devpi_server.upstream.base import Stream
 
 log = logging.getLogger(__name__)
 
-_BEGINNING = 3 * 1024 * 1024  # bytes
+_SMALL = 1024 * 1024  # bytes: bodies that need no room
+_STEP = 1024 * 1024  # bytes: a room grows by
 
 _CHUNK = 256 * 1024
 _LONGEST_REASON = 100
 # A file may come slowly, on a train, but not as slowly as somebody who wants to hold a thread.
 _SLOWEST = 1024  # bytes
-_STEP = 60.0  # seconds, in which so many come at least
+_LAP = 60.0  # seconds, in which so many come at least
 _MOMENT = 0.1  # seconds that a body that nobody wants has to come, to keep its connection
 _SIPS = 4  # reads at most of a body that nobody wants, to keep its connection
 
@@ -63,13 +65,13 @@ class Body:
     def chunks(self) -> Iterator[bytes]:
         raw: Any = self._response.raw
         received = marked = 0
-        within = _STEP if self._deadline is None else self._deadline - time.monotonic()
+        within = _LAP if self._deadline is None else self._deadline - time.monotonic()
         with translated(self.url), raw.wire.within(within) as watch:
             while chunk := raw.read1(_CHUNK, decode_content=False):
                 received += len(chunk)
                 if self._deadline is None and received - marked >= _SLOWEST:
                     marked = received
-                    watch.extend(_STEP)
+                    watch.extend(_LAP)
                 yield chunk
         if self.length is not None and received != self.length:
             raise Unreachable(
@@ -84,33 +86,39 @@ class Body:
             pieces = _gunzip(self.chunks(), self.url)
         else:
             raise Corrupt(f"{host_of(self.url)} answers in the encoding {encoding[:40]!r}")
+        if not self.encoded and (self.length or 0) > limit:
+            raise self._too_large(limit)
         total = 0
         for piece in pieces:
             total += len(piece)
             if total > limit:
-                raise Corrupt(f"{host_of(self.url)} sends more than {limit >> 20} MB at once")
+                raise self._too_large(limit)
             yield piece
 
+    def _too_large(self, limit: int) -> Corrupt:
+        return Corrupt(f"{host_of(self.url)} sends more than {limit >> 20} MB at once")
 
-def whole(answer: Stream, limit: int, deadline: float, large: Semaphore | None = None) -> bytes:
+
+def whole(answer: Stream, limit: int, deadline: float, room: Room | None = None) -> bytes:
     """The body in memory.
 
-    :param large: is held while more than the beginning of the body is in memory.
+    :param room: grows with the body, once that is large.
     :raises Corrupt: it is longer than the limit in bytes.
     :raises TimedOut: it takes longer than until the deadline.
+    :raises Overloaded: there is no room until then.
     """
-    document = bytearray()
-    with ExitStack() as stack:
-        for chunk in answer.decoded(limit):
-            document += chunk
-            if large is not None and len(document) > _BEGINNING:
-                if not large.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                    raise TimedOut("too many large pages arrive at the same time")
-                stack.callback(large.release)
-                large = None
-            if time.monotonic() > deadline:
-                raise TimedOut(f"{host_of(answer.url)} sends its answer too slowly")
-        return bytes(document)
+    document = io.BytesIO()
+    paid = _SMALL
+    for chunk in answer.decoded(limit):
+        size = document.tell() + len(chunk)
+        if room is not None and size > paid:
+            if not room.grow(size - paid + _STEP, deadline - time.monotonic()):
+                raise Overloaded("too many large pages arrive at the same time", retry_after=5)
+            paid = size + _STEP
+        document.write(chunk)
+        if time.monotonic() > deadline:
+            raise TimedOut(f"{host_of(answer.url)} sends its answer too slowly")
+    return document.getvalue()  # without a copy
 
 
 def _gunzip(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:

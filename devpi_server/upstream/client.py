@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import email.utils
 import ssl
-import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
 
 from devpi_server import __version__
-from devpi_server.concurrency import Alarm, BoundedCache, Clock
+from devpi_server.concurrency import Alarm, BoundedCache, Budget, Clock
 from devpi_server.errors import Corrupt, Denied, Failed, TimedOut, Unreachable, Unsupported
 from devpi_server.upstream.addresses import (
     expect_web_address,
@@ -50,7 +49,7 @@ ACCEPT_PAGE = (
     "application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 )
 LARGEST_PAGE = 32 * 1024 * 1024  # bytes, decoded; the largest real page has 11 MB
-_LARGE_AT_ONCE = 2  # pages of more than a few megabytes that are received at the same time
+_ROOM = 64 * 1024 * 1024  # bytes of memory for large pages at the same time
 LARGEST_ANSWER = 32 * 1024 * 1024  # bytes, decoded; 50,000 rows of a changelog have 15 MB
 _HOPS = 8
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -133,7 +132,7 @@ class RequestsClient:
         )
         weakref.finalize(self, self._adapter.close)  # also where nobody calls ``close``
         # All flights at once with the largest page would need gigabytes.
-        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        self._memory = Budget(_ROOM)
         self._origins: BoundedCache[str, _Origin] = BoundedCache(_ORIGINS)
         # Origin or address → when it may be asked again, as it told us by Retry-After.
         self._pauses: BoundedCache[str, float] = BoundedCache(_ORIGINS)
@@ -147,8 +146,10 @@ class RequestsClient:
         with self._stream(url, etag, self._timeout, page=True, deadline=deadline) as answer:
             if isinstance(answer, NotModified | Absent):
                 return answer
-            document = whole(answer, LARGEST_PAGE, deadline, self._large)
-            return Fresh(answer.url, document, answer.content_type, answer.etag, answer.serial)
+            room = self._memory.room()
+            document = whole(answer, LARGEST_PAGE, deadline, room)
+            told = answer.content_type, answer.etag, answer.serial
+            return Fresh(answer.url, document, *told, room)
 
     def stream(
         self, url: str, *, etag: str | None = None, page: bool = False

@@ -152,11 +152,13 @@ class PageCache:
         # A page dated in the future was so by a clock that has been set back since.
         return -2 < self._clock() - held.checked < self._expiry or self._trust.covers(held)
 
-    def _view(self, project: NormalizedName, held: HeldPage, origin: Origin) -> View:
+    def _view(
+        self, project: NormalizedName, held: HeldPage, origin: Origin, *, at_hand: bool = False
+    ) -> View:
         stamp: Hashable = (held.stamp, self._facts.stamp(project))
         if self._keep_vanished:
             stamp = (stamp, self._vanished.stamp(project))
-        return View(stamp, lambda: self._load(project, held.stamp), origin)
+        return View(stamp, lambda: self._load(project, held), origin, at_hand)
 
     def _ask(self, project: NormalizedName, held: HeldPage | None) -> View:
         """Let upstream decide, as long as it does so in time."""
@@ -172,7 +174,7 @@ class PageCache:
                 raise
             log.warning("serving %s stale: %s", project, error.message)
             return self._view(project, held, Origin.STALE)
-        return self._view(project, landed.held, landed.origin)
+        return self._view(project, landed.held, landed.origin, at_hand=landed.at_hand)
 
     def _refresh(self, project: NormalizedName, *, force: bool = False) -> Landed:
         """Runs as a flight."""
@@ -187,16 +189,19 @@ class PageCache:
                 self._sick_until = 0.0
                 raise
             self._sick_until = 0.0
-            if landed.page is not None:
-                self._remember(project, landed.held.stamp, landed.page)
-            return landed
+            at_hand = landed.page is not None and self._remember(project, landed.held, landed.page)
+            # Without the page: who waits for a thread to render it is not to keep it in memory.
+            return Landed(landed.held, landed.origin, at_hand=at_hand)
 
-    def _remember(self, project: NormalizedName, stamp: Hashable, page: Page) -> None:
-        self._parsed.put((project, stamp), page, (len(page.links) + 1) * _LINK)
+    def _remember(self, project: NormalizedName, held: HeldPage, page: Page) -> bool:
+        """Keep the page in memory, if it is not too large for that."""
+        cost = (len(page.links) + 1) * _LINK
+        self._parsed.put((project, held.stamp), page, cost)
+        return cost <= _PARSED
 
-    def _load(self, project: NormalizedName, stamp: Hashable) -> Page:
+    def _load(self, project: NormalizedName, held: HeldPage) -> Page:
         """The page, with what holding its files has taught us."""
-        page = self._parsed.get((project, stamp)) or self._read(project, stamp)
+        page = self._parsed.get((project, held.stamp)) or self._read(project, held)
         if self._keep_vanished:
             page = self._with_vanished(page)
         facts = self._facts.read(project)
@@ -217,14 +222,15 @@ class PageCache:
         )
         return replace(page, links=(*page.links, *kept))
 
-    def _read(self, project: NormalizedName, stamp: Hashable) -> Page:
-        found = self._files.read(project)
-        if found is None:
-            self._files.remove(project)  # damaged: the next request fetches it
-            raise Corrupt(f"the page of {project} is damaged in the cache, try again")
-        head, document = found
-        page = parse.page(document, head.content_type, head.url, project, head.serial)
-        self._remember(project, stamp, page)
+    def _read(self, project: NormalizedName, held: HeldPage) -> Page:
+        with self._refresher.turns.of(held.size):
+            found = self._files.read(project)
+            if found is None:
+                self._files.remove(project)  # damaged: the next request fetches it
+                raise Corrupt(f"the page of {project} is damaged in the cache, try again")
+            head, document = found
+            page = parse.page(document, head.content_type, head.url, project, head.serial)
+        self._remember(project, held, page)
         return page
 
 

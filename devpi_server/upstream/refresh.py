@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 from devpi_server import names
@@ -25,6 +23,7 @@ from devpi_server.store.marks import Mark
 from devpi_server.store.pagefiles import HeldPage, PageFiles, PageHead
 from devpi_server.store.vanished import WHOLE, Gone, Vanished, without
 from devpi_server.upstream.base import Absent, Fresh, NotModified, UpstreamClient
+from devpi_server.upstream.memory import Turns
 from devpi_server.upstream.origins import Origins
 from devpi_server.upstream.trust import Trust
 
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 
 _GIVE_UP = 600.0  # seconds that an answer may stay behind until it is accepted
 _SHORTEST, _LONGEST = 1.0, 60.0  # seconds between two tries while it is behind
-_LARGE = 1024 * 1024  # bytes
 _REMEMBERED = 10_000  # projects that are behind at the same time
 
 
@@ -43,6 +41,7 @@ class Landed:
     held: HeldPage
     origin: Origin
     page: Page | None = None  # parsed already, if it is new
+    at_hand: bool = False  # the page is in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class Refresher:
         self._trust = trust
         self._rules = rules
         self._clock = clock
-        self._parsing = threading.Lock()
+        self.turns = Turns()
         self._behind: BoundedCache[str, _Behind] = BoundedCache(_REMEMBERED)
 
     def is_resting(self, project: NormalizedName) -> bool:
@@ -167,11 +166,19 @@ class Refresher:
         # Upstream without ETags says "not modified" by sending the same bytes.
         if same and head is not None:
             return self._revalidate(project, head, promise)
-        # Parsing takes several times the memory of the document: one large page after another.
-        with self._parsing if len(answer.document) > _LARGE else nullcontext():
-            page = parse.page(
-                answer.document, answer.content_type, answer.url, project, answer.serial
-            )
+        with self.turns.of(len(answer.document)):
+            return self._take(base, project, head, answer, sha256, promise)
+
+    def _take(
+        self,
+        base: str,
+        project: NormalizedName,
+        head: PageHead | None,
+        answer: Fresh,
+        sha256: str,
+        promise: Mark | None,
+    ) -> Landed:
+        page = parse.page(answer.document, answer.content_type, answer.url, project, answer.serial)
         behind = self._is_behind(project, page.serial, head, promise)
         if behind and head is not None:
             return self._stay(project)
@@ -247,15 +254,17 @@ class Refresher:
         self._vanished.update(project, lambda before: _gone(before, held, page))
 
     def _held_links(self, project: NormalizedName) -> tuple[Link, ...]:
-        found = self._files.read(project)
-        if found is None:
-            return ()
-        head, document = found
-        try:
-            page = parse.page(document, head.content_type, head.url, project, head.serial)
-        except Corrupt:  # held by an earlier version of ours that was less strict
-            return ()
-        return page.links
+        held = self._files.find(project)
+        with self.turns.of(held.size if held is not None else 0):
+            found = self._files.read(project)
+            if found is None:
+                return ()
+            head, document = found
+            try:
+                page = parse.page(document, head.content_type, head.url, project, head.serial)
+            except Corrupt:  # held by an earlier version of ours that was less strict
+                return ()
+            return page.links
 
 
 def _gone(before: Gone, held: tuple[Link, ...], page: Page) -> Gone:

@@ -42,6 +42,7 @@ from upstream import (
     NoLength,
     Request,
     Slow,
+    Status,
     Upstream,
 )
 
@@ -650,6 +651,21 @@ def test_a_cold_resolve_by_many_is_one_request_a_resource(up: Upstream, spawn: S
         for path in (f"/simple/demo{number}/", f"{file.path}.metadata", file.path)
     }
     assert {path: asked[path] for path in resources} == dict.fromkeys(resources, 1)
+
+
+def test_memory_does_not_grow_with_the_pages_of_a_hostile_upstream(
+    up: Upstream, spawn: Spawn
+) -> None:
+    """U02: as many huge pages as threads, at the same time."""
+    up.logging = False
+    body = b"[" + b" " * (16 * MB)
+    up.fail("/simple/", Status(200, {"Content-Type": JSON}, body))
+    server = spawn()
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda number: server(f"/simple/p{number}/"), range(40)))
+    assert {answer.status for answer in answers} <= {502, 503, 504}
+    print(f"memory at most: {server.rss(peak=True) / MB:.0f} MB")
+    assert server.rss(peak=True) < 300 * MB
 
 
 def test_memory_does_not_grow_with_the_file(up: Upstream, spawn: Spawn) -> None:

@@ -17,6 +17,7 @@ from devpi_server.concurrency import (
     Alarm,
     Blocking,
     BoundedCache,
+    Budget,
     Crew,
     SingleFlight,
     Supervisor,
@@ -415,6 +416,55 @@ def test_a_flight_that_fails_keeps_nothing_of_what_it_worked_with() -> None:
         assert found[0]() is None
     finally:
         gc.enable()
+
+
+# Budgets
+
+
+def test_room_is_given_while_there_is_some() -> None:
+    """Step by step, to anybody."""
+    budget = Budget(10)
+    first, second = budget.room(), budget.room()
+    assert first.grow(4, 0)
+    assert second.grow(4, 0)
+    assert first.grow(2, 0)
+
+
+def test_who_has_begun_comes_to_an_end() -> None:
+    """With nothing left, one may go on, however much it needs; the others wait for that."""
+    budget = Budget(10)
+    first, second = budget.room(), budget.room()
+    assert first.grow(5, 0)
+    assert second.grow(5, 0)
+    assert first.grow(100, 0)
+    assert first.grow(100, 0)
+    assert not second.grow(1, 0)
+    del first
+    assert second.grow(5, 0)
+
+
+def test_room_comes_back_when_nobody_refers_to_it() -> None:
+    """All that it took, also what was beyond the budget."""
+    budget = Budget(10)
+    for _ in range(3):
+        room = budget.room()
+        for _ in range(3):
+            assert room.grow(5, 0)
+    other = budget.room()
+    assert not other.grow(1, 0) or not other.overdraws
+    del room
+    assert other.grow(1, 0)
+
+
+def test_who_waits_for_room_gets_it_as_soon_as_there_is_some() -> None:
+    """Not only when its time is over."""
+    budget = Budget(10)
+    large = [budget.room(), budget.room()]
+    assert large[0].grow(10, 0)
+    assert large[1].grow(10, 0)
+    waiting = Crew("wait", 1).submit(lambda: budget.room().grow(5, LONG * 10))
+    large.clear()
+    assert waiting.result(LONG)
 
 
 # Alarm and Supervisor

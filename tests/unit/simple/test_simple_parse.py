@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from datetime import datetime, timezone
 from typing import Any
 
@@ -687,6 +688,20 @@ def test_a_page_made_to_be_slow_is_not(document: str) -> None:
     with pytest.raises(Corrupt):
         parse.page(b"<html>" + document.encode(), "text/html", URL, FOO)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b'""', b"1.5"])
+def test_a_page_made_to_take_memory_does_not(value: bytes) -> None:
+    """U02: a few bytes of JSON can be a hundred in memory, so values are counted before."""
+    head = b'{"meta":{"api-version":"1.4"},"name":"foo","files":[],"junk":['
+    document = head + (value + b",") * 2_000_000 + b"1]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(Corrupt, match="values"):
+            parse.page(document, JSON, URL, FOO)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("codec", ["utf-16", "utf-8-sig", "utf-8", "latin-1"])

@@ -17,6 +17,7 @@ import requests
 import urllib3
 from fakes import FakeAlarm, FakeClock
 from requests.adapters import BaseAdapter
+from server import until
 from upstream import (
     AddHeaders,
     Chunked,
@@ -367,6 +368,38 @@ def test_a_page_over_the_limit_is_refused(up: Upstream, client: RequestsClient) 
     up.fail(PAGE, HugePage(LARGEST_PAGE + 1))
     with pytest.raises(Corrupt):
         client.get(page_of(up))
+
+
+def test_a_page_that_says_that_it_is_too_large_is_not_read(
+    up: Upstream, client: RequestsClient
+) -> None:
+    """Not even its beginning."""
+    up.fail(PAGE, HugePage(LARGEST_PAGE + 1), HangInBody(0))
+    with pytest.raises(Corrupt):
+        client.get(page_of(up))
+
+
+def test_large_pages_that_hang_keep_no_small_one_waiting(
+    up: Upstream, client: RequestsClient
+) -> None:
+    """However many of them have taken all the memory that there is for them."""
+    size = LARGEST_PAGE - 1
+    rule = up.fail("/simple/huge/", HugePage(size), HangInBody(size - 1))
+    crew = Crew("ask", 4)
+
+    def ask() -> int:
+        answer = client.get(f"{up.simple_url}huge/")
+        assert isinstance(answer, Fresh)
+        return len(answer.document)
+
+    flights = [crew.submit(ask) for _ in range(4)]
+    up.wait_for("/simple/huge/", times=4)
+    until(lambda: client._memory._left < 0)
+
+    assert isinstance(client.get(page_of(up)), Fresh)
+
+    rule.remove()
+    assert {flight.result(LONG) for flight in flights} == {size}
 
 
 def test_a_gzip_bomb_is_refused(up: Upstream, client: RequestsClient) -> None:
