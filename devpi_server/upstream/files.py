@@ -252,18 +252,17 @@ class FileFetcher:
     ) -> None:
         """Receive, verify and hold the file, with a second try if somebody still waits."""
         try:
-            held = self._attempt(wanted, arriving, stream, stack)
-            arriving.finish(held)
+            arriving.finish(self._attempt(wanted, arriving, stream, stack))
+            self._forget(wanted)
         except (UpstreamError, NoSuchFile) as failure:
-            arriving.fail(failure)
+            self._fail(wanted, arriving, failure)
         except StoreError as failure:
             log.error("download of %s failed: %s", wanted.link.filename, failure.message)
-            arriving.fail(failure)
+            self._fail(wanted, arriving, failure)
         except BaseException:
-            arriving.fail(StoreError("the download failed, see the server's log"))
             log.exception("download of %s failed", wanted.link.filename)
+            self._fail(wanted, arriving, StoreError("the download failed, see the server's log"))
         finally:
-            self._forget(wanted)
             lock.release()
             stack.close()
         if arriving.finished.exception() is None:
@@ -366,6 +365,10 @@ class FileFetcher:
             arriving.fail(error)
             return
         self._download(wanted, arriving, lock, stream, stack)
+
+    def _fail(self, wanted: Wanted, arriving: Arriving, error: DevpiError) -> None:
+        self._forget(wanted)  # before anybody hears of it: who then asks again is not to join it
+        arriving.fail(error)
 
     def _forget(self, wanted: Wanted) -> None:
         with self._guard:

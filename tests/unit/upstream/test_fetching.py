@@ -19,6 +19,7 @@ from upstream.artefacts import wheel
 
 from devpi_server.errors import (
     Corrupt,
+    DevpiError,
     Failed,
     Full,
     NoSuchFile,
@@ -524,6 +525,24 @@ def test_a_disk_that_was_sick_for_a_moment_leaves_no_lock(
         with pytest.raises(StoreError):
             fetcher.join(wanted())
     assert fetched(fetcher).sha256 == SHA256
+
+
+def test_nobody_joins_what_has_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks as soon as a download has broken off gets another one."""
+    world.client.resources[URL] = Resource(os.urandom(len(BODY)))
+    fetcher = world.fetcher()
+    fail = Arriving.fail
+    joinable: list[bool] = []
+
+    def fails(arriving: Arriving, error: DevpiError) -> None:
+        joinable.append(wanted().path in fetcher._under_way)
+        fail(arriving, error)
+
+    monkeypatch.setattr(Arriving, "fail", fails)
+    joined = fetcher.join(wanted())
+    assert isinstance(joined, Arriving)
+    assert isinstance(joined.finished.exception(LONG), Corrupt)
+    assert joinable == [False]
 
 
 def test_downloads_that_fail_leave_no_descriptors(world: World) -> None:
