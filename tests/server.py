@@ -163,7 +163,7 @@ class App(Client):
     :param options: of the command line.
     """
 
-    address = "127.0.0.1"  # of the client
+    client_address = "127.0.0.1"
 
     def __init__(self, *options: str, clock: Clock = time.time) -> None:
         settings = read(options, environ={})
@@ -189,7 +189,7 @@ class App(Client):
         body: bytes | None = None,
     ) -> Answer:
         environ = environ_of(path, headers or {}, method, body)
-        environ["REMOTE_ADDR"] = self.address
+        environ["REMOTE_ADDR"] = self.client_address
         # The checker of WSGI knows no methods but those of HTTP.
         app = self.services.app if method == "PUSH" else self.app
         return _AppAnswer(app, environ)
@@ -210,7 +210,7 @@ class App(Client):
     def seen_from(self, address: str) -> App:
         """The same application, asked by a client at this address."""
         other = copy.copy(self)
-        other.address = address
+        other.client_address = address
         return other
 
 
