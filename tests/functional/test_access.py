@@ -86,10 +86,10 @@ class World:
             "both token": self._token("carol", actions=["read", "upload"], projects=["demo"]),
             "other token": self._token("carol", actions=["read", "upload"], indexes=["bob/own"]),
             "expired token": self._token("alice", actions=["read", "upload"], expires=10),
-            "revoked token": self._token("alice", actions=["read", "upload"]),
+            "revoked token": self._token("alice", actions=["read", "upload"], note="revoke"),
         }
-        for row in self._tokens("alice")[1:]:
-            server.request("DELETE", f"/alice/+tokens/{row['id']}", None, basic("alice", "pw"))
+        (revoked,) = (row["id"] for row in self._tokens("alice") if row["note"] == "revoke")
+        server.request("DELETE", f"/alice/+tokens/{revoked}", None, basic("alice", "pw"))
         clock.advance(11)
 
     def _token(self, user: str, **scope: object) -> dict[str, str]:
