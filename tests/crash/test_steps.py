@@ -1,0 +1,140 @@
+"""Killed at each durable step of a change: what was acknowledged is there, whole.
+
+What was not is there whole, or not at all.  Nothing is left under way, and no file is
+listed whose bytes are not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from server import JSON, App, BrokenOff, Http, Response, ServerProcess
+from uploading import basic, upload
+from upstream.artefacts import wheel
+
+Files = dict[str, bytes]  # name → bytes
+HERE = Path(__file__).parent
+MINE = basic("alice", "pw")
+OLD, NEW = wheel("demo", "1.0"), wheel("demo", "1.0", requires=["x"])
+MOST_STEPS = 60
+
+
+class Site:
+    """A data directory with a user and an index, and servers on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.datadir = folder / "data"
+        self._saved = folder / "saved"
+        self._log = folder / "log"
+        self._armed = folder / "armed"
+        self._options = ("--datadir", str(self.datadir), "--offline-mode")
+        with self.serve() as server:
+            assert server.request("PUT", "/alice", {"password": "pw"}).status == 201
+            server.add_index("alice/dev")
+
+    @contextmanager
+    def serve(self) -> Iterator[App]:
+        """A server that nobody kills."""
+        server = App(*self._options)
+        yield server
+        server.services.close()
+
+    def save(self) -> None:
+        """Remember what there is, for ``restore``."""
+        shutil.copytree(self.datadir, self._saved)
+
+    def restore(self) -> None:
+        """Make it what it was when it was saved."""
+        shutil.rmtree(self.datadir)
+        shutil.copytree(self._saved, self.datadir)
+
+    def is_killed_at(self, step: int, change: Callable[[Http], Response]) -> bool:
+        """Let a server die at this step of the change; False: it took fewer steps."""
+        self._armed.unlink(missing_ok=True)
+        script = str(HERE / "stepping.py")  # which is to find the package as this test does
+        start = f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
+        program = ("-c", start, str(self._armed), str(step))
+        with ServerProcess(*self._options, log=self._log, program=program) as server:
+            self._armed.touch()
+            try:
+                answer = change(server)
+            except BrokenOff:
+                server.wait()
+                return True
+            finally:
+                self._armed.unlink()
+        assert answer.status == 200, answer
+        return False
+
+
+def served(server: App) -> Files:
+    """Name → bytes of every file of the project, with its metadata being right."""
+    answer = server("/alice/dev/+simple/demo/", {"Accept": JSON})
+    if answer.status == 404:
+        return {}
+    found: Files = {}
+    for file in answer.json["files"]:
+        path = f"/alice/dev/{file['url'].removeprefix('../../')}"
+        body = server(path).body
+        assert hashlib.sha256(body).hexdigest() == file["hashes"]["sha256"]
+        if "core-metadata" in file:
+            metadata = server(f"{path}.metadata").body
+            assert hashlib.sha256(metadata).hexdigest() == file["core-metadata"]["sha256"]
+        found[file["filename"]] = body
+    return found
+
+
+def nothing_under_way(site: Site) -> bool:
+    return not [path for path in (site.datadir / "incoming").iterdir() if path.is_file()]
+
+
+def kill_at_each_step(
+    site: Site, change: Callable[[Http], Response], before: Files, after: Files
+) -> None:
+    """After a kill at any step, the index is as it was, or as it is to be."""
+    site.save()
+    outcomes = []
+    for step in range(1, MOST_STEPS):
+        is_killed = site.is_killed_at(step, change)
+        with site.serve() as server:
+            assert nothing_under_way(site)
+            now = served(server)
+        if not is_killed:
+            assert now == after
+            break
+        assert now in (before, after), f"after a kill at step {step}"
+        outcomes.append(now)
+        site.restore()
+    else:
+        pytest.fail(f"it takes more than {MOST_STEPS} steps")
+    assert outcomes[0] == before
+    assert len(outcomes) > 4
+
+
+@pytest.mark.timeout(240)
+def test_an_upload(tmp_path: Path) -> None:
+    kill_at_each_step(
+        Site(tmp_path),
+        lambda server: upload(server, "alice/dev", NEW, MINE),
+        {},
+        {NEW.filename: NEW.data},
+    )
+
+
+@pytest.mark.timeout(240)
+def test_an_upload_over_another(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with site.serve() as server:
+        assert upload(server, "alice/dev", OLD, MINE).status == 200
+
+    kill_at_each_step(
+        site,
+        lambda server: upload(server, "alice/dev", NEW, MINE),
+        {OLD.filename: OLD.data},
+        {NEW.filename: NEW.data},
+    )
