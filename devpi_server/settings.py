@@ -47,6 +47,7 @@ class Settings:
     mirrors: tuple[MirrorSettings, ...]  # root/pypi is the first
     request_timeout: float
     threads: int
+    max_request_body_size: int
     offline_mode: bool
     outside_url: str | None
     trusted_proxy: str | None
@@ -176,6 +177,8 @@ OPTIONS = (
            "permissions of that socket, in octal"),
     Option("threads", option_values.whole(1, 1000), "50", "N", "web",
            "threads that answer requests"),
+    Option("max-request-body-size", option_values.whole(1, 2**60), "10737418240", "BYTES", "web",
+           "size of the largest request, and so of the largest file that can be uploaded"),
     Option("outside-url", option_values.url, None, "URL", "web",
            "URL under which clients reach the server, where a proxy does not tell"),
     Option("trusted-proxy", option_values.proxy, None, "IP", "web",

@@ -87,6 +87,7 @@ class Services:
     meta: MetaStore
     indexes: Indexes
     app: Application
+    incoming: Incoming
     own_workers: Sequence[Worker]
     closers: Sequence[Callable[[], None]]
     mirrors: _Mirrors
@@ -172,7 +173,16 @@ def build(
         trusted_proxy=settings.trusted_proxy,
     )
     closers = [mirrors.close, store.meta.close, store.locks.close]
-    return Services(settings, store.meta, indexes, app, [KeepMirrors(indexes)], closers, mirrors)
+    return Services(
+        settings,
+        store.meta,
+        indexes,
+        app,
+        store.incoming,
+        [KeepMirrors(indexes)],
+        closers,
+        mirrors,
+    )
 
 
 class Tools:

@@ -14,7 +14,12 @@ from typing import Protocol
 
 from devpi_server.errors import Forbidden, NoSuchIndex, Unauthenticated
 from devpi_server.names import NormalizedName
-from devpi_server.services.index_options import ANONYMOUS, AUTHENTICATED, IndexOptions
+from devpi_server.services.index_options import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    IndexOptions,
+    options_of,
+)
 from devpi_server.services.indexes import Indexes
 
 ROOT = "root"
@@ -203,6 +208,10 @@ class Access:
         if action != "user_create" and not is_owner(principal, user):
             raise _refused(principal, refusal)
         self._respect_restriction(principal, action, refusal)
+
+    def anybody_uploads(self) -> bool:
+        """Whether there is an index that nobody known may upload to."""
+        return any(may_upload(NOBODY, options_of(row)) for row in self._indexes.rows())
 
     def may_configure(self, principal: Principal) -> bool:
         """Whether ``--restrict-modify``, if it is given, names the principal."""

@@ -17,6 +17,8 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO
 
 from devpi_server.errors import Full, StoreError
 
@@ -137,6 +139,14 @@ class Incoming:
             part.commit(target, durable=durable, mtime_ns=mtime_ns)
         finally:
             part.abandon()
+
+    def scratch(self, in_memory: int) -> IO[bytes]:
+        """A file for reading and writing that has no name, and is gone when it is closed.
+
+        It begins in memory, and moves to this folder's disk once it has more bytes than that;
+        then any write may raise OSError.
+        """
+        return SpooledTemporaryFile(in_memory, dir=str(self.folder))
 
     def find(self, prefix: str) -> Path | None:
         """A part whose name starts with the prefix and that is being written, by any process."""

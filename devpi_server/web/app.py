@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import bottle
@@ -134,6 +134,8 @@ class Application:
     serve: WSGIApp
     hot: Hot  # tells a server which requests need no thread of their own
     routes: Sequence[Route]
+    # Tells a server whether large bodies of nobody known are worth receiving; quick.
+    takes_from_anybody: Callable[[], bool] = lambda: False
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return self.serve(environ, start_response)
@@ -165,7 +167,7 @@ def application(
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)
-    return Application(_patient(app, places), hot, all_routes)
+    return Application(_patient(app, places), hot, all_routes, access.anybody_uploads)
 
 
 def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:

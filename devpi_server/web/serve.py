@@ -6,7 +6,7 @@ import importlib.util
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,10 +16,12 @@ import bottle
 
 from devpi_server.errors import ConfigError
 from devpi_server.settings import Settings
+from devpi_server.store.incoming import Incoming
 from devpi_server.web import listening
 from devpi_server.web.app import Application
 from devpi_server.web.foreign import adapted
 from devpi_server.web.hot import Environ, StartResponse, WSGIApp
+from devpi_server.web.intake import Intake, shows_credentials
 from devpi_server.web.waitress_adapter import WaitressServer
 
 SERVERS = frozenset({"waitress", "granian", *bottle.server_names})
@@ -49,6 +51,10 @@ class Served(Protocol):
     def app(self) -> Application:
         """The application."""
 
+    @property
+    def incoming(self) -> Incoming:
+        """Where what is being received may lie."""
+
     def start(self) -> None:
         """Begin the background work of this process."""
 
@@ -67,7 +73,12 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
         raise ConfigError([f"--unix-socket: --bottleserver {kind} cannot serve at one"])
     place = _listen(settings)
     if kind == "waitress":
-        server = WaitressServer(served.app, place.sockets, settings.threads)
+        intake = Intake(
+            served.incoming.scratch,
+            settings.max_request_body_size,
+            partial(_takes_large, served.app),
+        )
+        server = WaitressServer(served.app, place.sockets, settings.threads, intake)
         served.start()
         server.run(lambda: announce(place.url), place.leave)
         return 0
@@ -85,6 +96,11 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
         app = _started_where_it_serves(served)
         bottle.run(app, server=kind, host=settings.host, port=place.port, quiet=True)
     return 0
+
+
+def _takes_large(app: Application, _method: str, _path: str, headers: Mapping[str, str]) -> bool:
+    """Whether a large body is worth receiving; who may send it is found out later."""
+    return shows_credentials(headers) or app.takes_from_anybody()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,16 @@ one and back costs as much as the answer.
 sends what is there and sleeps until there is more.  So neither waiting for
 upstream nor slow clients take a thread, and hot pages never queue behind them.
 
+*Bodies* are received as ``web.intake`` says.  A request that is turned away there is
+answered like any other; then the connection is half closed, and closed when the client
+has sent what it had to send, or too much.
+
 Why not a server of our own, or an asynchronous one: waitress was the only one
 measured that stayed quick beside idle, half-sent and stalled connections, and
 it keeps reason phrases, which are all that pip and twine show.  What is used
 of it here beside its API: ``HTTPChannel.service``, ``.writable``, ``.outbufs``,
-``WSGITask.get_environment`` and ``.set_close_on_finish`` of waitress 3.
+``.parser_class``, ``WSGITask.get_environment`` and ``.set_close_on_finish``,
+``HTTPRequestParser.parse_header`` and ``.body_rcv`` of waitress 3.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -39,7 +45,6 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
@@ -48,11 +53,13 @@ from devpi_server.errors import Unreachable, UpstreamError
 from devpi_server.web.app import PATIENCE, Application
 from devpi_server.web.files import SENDS_READERS, Sending
 from devpi_server.web.hot import ONLY_HOT, Environ, Hot, NotHot
+from devpi_server.web.intake import Intake, Request, Rest, Withheld
 
 log = logging.getLogger(__name__)
 
 _CONNECTIONS = 4000
 _HIGH_WATERMARK = 256 * 1024  # bytes a connection; waitress' own 16 MB let memory grow
+_AT_ONCE = 64 * 1024  # bytes to receive; waitress' own 8 KB doubled the time of an upload
 _DRAIN = 30.0  # seconds that requests in flight get when the server is told to stop
 _GRACE = 1.0  # seconds that a connection gets then to ask for the first time
 _STALLED = 120  # seconds without progress until a connection is closed
@@ -131,6 +138,8 @@ class _Task(WSGITask):  # type: ignore[misc]
         environ[SENDS_READERS] = True
         environ[ONLY_HOT] = self.channel.server.is_io_thread()
         environ["wsgi.file_wrapper"] = self._wrap
+        if self.request.turned_away:
+            environ["wsgi.input"] = Withheld(self.request.turned_away)
         return environ
 
     def build_response_header(self) -> bytes:
@@ -144,6 +153,8 @@ class _Task(WSGITask):  # type: ignore[misc]
         is_over = self.version == "1.1" and not self.has_body
         if not is_over or self.request.headers.get("CONNECTION", "").lower() == "close":
             super().set_close_on_finish()
+        if self.request.turned_away:
+            self.close_on_finish = False  # but said to be: the channel waits for the rest
 
     def _wrap(self, file: Any, block_size: int = 32768) -> ReadOnlyFileBasedBuffer:
         if isinstance(file, Sending) and file.reader.length:
@@ -151,7 +162,7 @@ class _Task(WSGITask):  # type: ignore[misc]
         return ReadOnlyFileBasedBuffer(file, block_size)
 
 
-def _patience_of(request: HTTPRequestParser) -> Parking:
+def _patience_of(request: Request) -> Parking:
     """The request's patience, the same in each of its runs."""
     patience: Parking = request.__dict__.setdefault("patience", Parking())
     return patience
@@ -162,6 +173,14 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
     has_task = False
     is_used = False  # has had a request
+    latest: Request | None = None
+
+    def parser_class(self, adj: Adjustments) -> Request | Rest:
+        """What takes in the next bytes; waitress has a class here."""
+        if self.latest is not None and self.latest.turned_away:
+            return Rest(adj, self.latest.rest)
+        self.latest = Request(adj, self.server.intake)
+        return self.latest
 
     def received(self, data: bytes) -> bool:
         taken = bool(super().received(data))
@@ -171,6 +190,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
                 self.service()
             else:
                 self.server.dispatch(self)
+        self._leave_if_turned_away()
         return taken
 
     def _is_at_once(self) -> bool:
@@ -190,6 +210,33 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             self._resume_after(parked)
         except NotHot:
             self.server.dispatch(self)
+        else:
+            self._leave_if_turned_away()
+
+    def handle_write(self) -> None:
+        super().handle_write()
+        self._leave_if_turned_away()
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        if self.request is not None:
+            self.request.close()
+
+    def _is_turned_away(self) -> bool:
+        """Whether the last answer of this connection was sent, and no request is listened to."""
+        if self.latest is None or not self.latest.turned_away:
+            return False
+        with self.requests_lock:  # it may be parsed, and not be one of the requests yet
+            return not self.requests and not self.total_outbufs_len
+
+    def _leave_if_turned_away(self) -> None:
+        if self._is_turned_away() and self.connected:
+            # Who has seen the end gets a broken pipe if it sends on, and still reads the answer.
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+            if isinstance(self.request, Rest) and self.request.is_over:
+                self.will_close = True
+                self.server.pull_trigger()
 
     def _resume_after(self, parked: Parked) -> None:
         resumed = False
@@ -219,6 +266,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
     def is_busy(self) -> bool:
         """Whether something is asked, answered or begun here."""
+        if self._is_turned_away():
+            return False
         return bool(self.requests or self.total_outbufs_len or self.request is not None)
 
     def _asked(self, question: Callable[[], object]) -> bool:
@@ -246,6 +295,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
     channel_class = _Channel
     alarm: Alarm
     hot: Hot
+    intake: Intake
     io_thread = 0
     is_leaving = False  # each answer is the last one of its connection
 
@@ -299,7 +349,9 @@ class _FileServer(_Server):
 class WaitressServer:
     """Serves the application on sockets that listen already."""
 
-    def __init__(self, app: Application, sockets: list[socket.socket], threads: int) -> None:
+    def __init__(
+        self, app: Application, sockets: list[socket.socket], threads: int, intake: Intake
+    ) -> None:
         adjustments = Adjustments(
             threads=threads,
             ident="devpi-server",
@@ -307,6 +359,8 @@ class WaitressServer:
             outbuf_high_watermark=_HIGH_WATERMARK,
             asyncore_use_poll=hasattr(select, "poll"),
             channel_timeout=_STALLED,
+            recv_bytes=_AT_ONCE,
+            max_request_body_size=sys.maxsize,  # web.intake knows better
             clear_untrusted_proxy_headers=False,  # web.outside decides whom to trust
             log_socket_errors=False,
             listen="",
@@ -330,6 +384,7 @@ class WaitressServer:
             )
             server.alarm = alarm
             server.hot = app.hot
+            server.intake = intake
             self._servers.append(server)
         self._stopping = 0  # or the signal that says so
 

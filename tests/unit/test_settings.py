@@ -52,6 +52,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         mirrors=(MirrorSettings("root/pypi", (PyPI.simple_url + "/",), 1800.0),),
         request_timeout=5.0,
         threads=50,
+        max_request_body_size=10 * 1024**3,
         offline_mode=False,
         outside_url=None,
         trusted_proxy=None,

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
+from talking import INTAKE, WITHIN, App, talk
 from waitress import wasyncore
 
 from devpi_server.concurrency import Alarm
@@ -19,9 +20,6 @@ from devpi_server.web.app import PATIENCE, Application
 from devpi_server.web.files import Sending
 from devpi_server.web.hot import ONLY_HOT, Environ, NotHot, StartResponse
 from devpi_server.web.waitress_adapter import Parked, WaitressServer, _ReaderBuffer
-
-WITHIN = 10.0
-App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 def answer_of(app: App) -> bytes:
@@ -34,45 +32,6 @@ def ask(address: tuple[str, int], path: str = "/") -> bytes:
     with socket.create_connection(address, WITHIN) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         return client.recv(12)
-
-
-def talk(app: App, client: Callable[[tuple[str, int]], bytes]) -> bytes:
-    """What the client says that it got from a server of the application."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    hot = SimpleNamespace(is_ready=lambda *_: True)
-    server = WaitressServer(Application(app, hot), [listening], 2)  # type: ignore[arg-type]
-    address = listening.getsockname()
-    answers: list[bytes] = []
-
-    def run() -> None:
-        with server_stops_after(server):
-            answers.append(client(address))
-
-    talking = threading.Thread(target=run)
-    talking.start()
-    server.run(lambda: None)
-    talking.join(WITHIN)
-    wasyncore.close_all(server._map)
-    return b"".join(answers)
-
-
-class server_stops_after:  # noqa: N801 - reads as a sentence
-    def __init__(self, server: WaitressServer) -> None:
-        self._server = server
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> bool:
-        self._server._stopping = signal.SIGTERM
-        for each in self._server._servers:
-            each.wake()
-        return True
-
-
-@pytest.fixture(autouse=True)
-def _no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signal.signal", lambda *_: None)
 
 
 def test_a_flight_that_lands_while_the_request_is_parked_resumes_it() -> None:
@@ -204,7 +163,25 @@ def test_a_signal_that_comes_while_a_line_is_logged_is_heeded(
     monkeypatch.setattr("devpi_server.web.waitress_adapter.log.info", reenter)
     listening = socket.create_server(("127.0.0.1", 0))
     hot = SimpleNamespace(is_ready=lambda *_: True)
-    server = WaitressServer(Application(lambda *_: (), hot), [listening], 1)  # type: ignore[arg-type]
+    server = WaitressServer(Application(lambda *_: (), hot, ()), [listening], 1, INTAKE)  # type: ignore[arg-type]
     server._stop(signal.SIGTERM, None)
     assert server._stopping
     wasyncore.close_all(server._map)
+
+
+def test_who_was_turned_away_does_not_hold_up_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it still sends is not a request that is in flight."""
+    monkeypatch.setattr("devpi_server.web.waitress_adapter._DRAIN", float("inf"))
+    connections: list[socket.socket] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("413 too large", [("Content-Length", "0")])
+        return []
+
+    def client(address: tuple[str, int]) -> bytes:
+        connections.append(socket.create_connection(address, WITHIN))
+        connections[0].sendall(b"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\nbegun")
+        return b"".join(iter(lambda: connections[0].recv(1000), b""))
+
+    assert b" 413 " in talk(app, client)
+    connections[0].close()
