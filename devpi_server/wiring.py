@@ -73,6 +73,7 @@ from devpi_server.workers.follow import Follow
 from devpi_server.workers.harvest import Harvest
 from devpi_server.workers.interest import Interest
 from devpi_server.workers.mirrors import KeepMirrors
+from devpi_server.workers.reclaim import Reclaim
 
 _SETTLING = 10.0  # seconds that files which have been received get to be kept at the end
 _DATABASE = "devpi.sqlite"
@@ -179,7 +180,7 @@ def build(
         indexes,
         app,
         store.incoming,
-        [KeepMirrors(indexes)],
+        [KeepMirrors(indexes), Reclaim(store.meta, store.blobs, store.locks, clock)],
         closers,
         mirrors,
     )

@@ -80,6 +80,10 @@ class MemoryBlobs:
                 return incoming.name, incoming.reader()
         return None
 
+    def kept_at(self, sha256: str) -> float | None:
+        held = self.find(sha256)
+        return None if held is None else os.stat(held.path).st_ctime
+
     def remove(self, sha256: str) -> None:
         self._held.pop(sha256, None)
 

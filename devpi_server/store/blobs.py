@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from devpi_server.errors import Busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,21 @@ class BlobStore(Protocol):
         :return: its name, and a descriptor to read it with, which the caller closes.
         """
 
+    def kept_at(self, sha256: str) -> float | None:
+        """When the blob was last committed, in seconds since the epoch; None: it is not held."""
+
     def remove(self, sha256: str) -> None:
         """Drop the blob, if it is held."""
 
     def digests(self) -> Iterator[str]:
         """The sha256 of every blob, in no order."""
+
+
+def expect_held(blobs: BlobStore, digests: Iterable[str]) -> None:
+    """For a transaction that makes rows that name these blobs: all of them are there still.
+
+    :raises Busy: one has just been deleted, because nobody named it (``workers.reclaim``).
+    """
+    for sha256 in digests:
+        if blobs.find(sha256) is None:
+            raise Busy("the same bytes were just being deleted, try again")

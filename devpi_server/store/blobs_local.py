@@ -51,6 +51,15 @@ class LocalBlobs:
             return path.name, os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return None
 
+    def kept_at(self, sha256: str) -> float | None:
+        with translated("read a held file"):
+            try:
+                found = os.stat(self._path(sha256))
+            except FileNotFoundError:
+                return None
+        # A rename and a hard link change only the second of the two.
+        return max(found.st_mtime, found.st_ctime)
+
     def remove(self, sha256: str) -> None:
         with translated("remove a held file"), suppress(FileNotFoundError):
             self._path(sha256).unlink()

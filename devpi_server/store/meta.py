@@ -72,7 +72,7 @@ class LogEntry:
     """What happened to a file (devpi.md 1.6)."""
 
     what: str  # upload, push, overwrite
-    who: str
+    who: str | None  # None: nobody knows, as of old overwrites
     when: float
     dst: str | None = None
     src: str | None = None
@@ -99,6 +99,12 @@ class StoredFile:
     for_file: str | None = None  # of a tox result: the file that was tested
     log: tuple[LogEntry, ...] = ()
     id: int = 0
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The sha256 of all blobs that it names."""
+        named = (self.sha256, self.metadata, self.signature, self.provenance)
+        return tuple(sha256 for sha256 in named if sha256 is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -178,6 +179,18 @@ def test_a_removed_blob_is_gone_but_readers_go_on(blobs: BlobStore) -> None:
 def test_removing_what_is_not_held_is_no_error(blobs: BlobStore) -> None:
     """Two processes may remove the same blob."""
     blobs.remove(ABSENT)
+
+
+def test_a_blob_is_as_old_as_its_last_commit(blobs: BlobStore) -> None:
+    """Equal bytes that are committed again make it new."""
+    assert blobs.kept_at(ABSENT) is None
+    before = time.time() - 1  # clocks of file systems are coarse
+    path = put(blobs).path
+    os.utime(path, (0, 0))
+    put(blobs)
+    kept_at = blobs.kept_at(SHA256)
+    assert kept_at is not None
+    assert kept_at >= before
 
 
 def test_equal_contents_are_one_blob(blobs: BlobStore) -> None:
