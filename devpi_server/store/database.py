@@ -3,7 +3,9 @@
 WAL with ``synchronous=FULL``: readers never wait for the writer, several
 processes share the file, and what was committed survives a power failure.
 Writers queue at ``BEGIN IMMEDIATE``, so none of them fails half-way because
-another was first.
+another was first.  Those of one process queue before it, at a lock: SQLite lets its
+waiters sleep and try again, so that of twenty some would never be lucky.  It is held
+over the disk, as SQLite's own is; readers know neither.
 
 Why two engines: a reader's connection cannot write, whatever is executed on it.
 Why one more connection for ``generation``: SQLite's ``data_version`` tells of
@@ -40,7 +42,7 @@ from devpi_server.store.tables.users import Tokens, Users
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 10.0  # seconds that a writer waits for the others
+_PATIENCE = 30.0  # seconds that a writer waits for the others
 _CONNECTIONS, _MORE = 5, 200  # kept open; and at most beyond, one a thread that reads
 
 
@@ -84,6 +86,8 @@ class Database:
 
     def __init__(self, path: Path, clock: Clock, *, patience: float = _PATIENCE) -> None:
         self._clock = clock
+        self._patience = patience
+        self._writing = threading.Lock()
         with _translated("open the database"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = _engine(path, patience, "BEGIN IMMEDIATE")
@@ -101,8 +105,18 @@ class Database:
     @contextmanager
     def writing(self, actor: Actor) -> Iterator[_Tables]:
         """A transaction: all of it, or nothing."""
-        with _translated("write to the database"), self._writer.begin() as connection:
+        turn, border = self._turn(), _translated("write to the database")
+        with turn, border, self._writer.begin() as connection:
             yield _Tables(Transaction(connection, self._clock, actor))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._writing.acquire(timeout=self._patience):
+            raise Busy("cannot write to the database: too many others do, try again")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def generation(self) -> int:
         """Changes when any process has written."""
