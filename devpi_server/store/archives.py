@@ -2,7 +2,7 @@
 
 Why these limits: the largest wheels have 3 GB and unpack to two or three times
 that; the fullest have some 60,000 members.  Of real distribution files beyond
-the grace none unpacks to 30 times its size, while deflate reaches 1,032 times
+the grace none unpacks to 20 times its size, while deflate reaches 1,032 times
 and the others far more.  What must be unpacked to be looked at may be no more
 than a minute's work.
 """
@@ -18,6 +18,7 @@ LONGEST_NAME = 1000  # characters
 DEEPEST = 100  # folders in folders
 CHUNK = 256 * 1024  # bytes that are read, or unpacked, at a time
 
+_LONGEST_SHOWN = 90  # characters
 _GRACE = 256 * 2**20
 _STEEPEST = 50
 _LARGEST = 64 * 2**30
@@ -67,4 +68,7 @@ def safe_path(name: str) -> str:
 
 def shown(name: str) -> str:
     """A name that may hold anything, fit for a message of one line."""
-    return ascii(name if len(name) <= 80 else f"{name[:80]}...")
+    text = ascii(name[:_LONGEST_SHOWN])
+    if max(len(name), len(text)) > _LONGEST_SHOWN:
+        text = f"{text[:_LONGEST_SHOWN]}..."
+    return text

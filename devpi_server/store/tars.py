@@ -180,11 +180,9 @@ def _is_sound(block: bytes) -> bool:
     """Whether the checksum is right, and numbers are numbers: others end the archive here."""
     checksum = _number(block[148:156])
     summed = block[:148] + b" " * 8 + block[156:]
-    return (
-        # Some wrote it with signed bytes.
-        checksum in (sum(summed), sum(struct.unpack(f"{_BLOCK}b", summed)))
-        and all(_is_number(block[start:end]) for start, end in _NUMBERS)
-    )
+    if checksum != sum(summed) and checksum != sum(struct.unpack(f"{_BLOCK}b", summed)):
+        return False  # some wrote it with signed bytes
+    return all(_is_number(block[start:end]) for start, end in _NUMBERS)
 
 
 def _is_number(field: bytes) -> bool:
@@ -263,8 +261,8 @@ def _path(header: _Header, files: set[str], links: set[str]) -> str:
         raise InvalidArtefact(f"has a member behind a link, {shown(path)}")
     if header.kind == _HARD_LINK:
         target = safe_path(header.target)
-        if target == path or not (target in files or target in links):
-            raise InvalidArtefact(f"has a link to what is not there, {shown(path)}")
+        if target == path or target not in files:
+            raise InvalidArtefact(f"has a link to a file that is not there, {shown(path)}")
     return path
 
 
