@@ -70,7 +70,6 @@ def inspect(
     """Look into a file that is to be called ``filename``.
 
     :param file: seekable, at its beginning.
-
     :param name: the project that it is declared to be of, if anybody says.
     :param version: the version likewise.
     :raises InvalidArtefact: it is not sound, or name, metadata and what is declared differ.
@@ -81,6 +80,7 @@ def inspect(
     projects = dist.projects if name is None else _declared(dist, filename, name)
     versions = [(each, written) for each in projects for written in dist.versions(each)]
     if version is not None:
+        version = version.strip()
         versions = [pair for pair in versions if distnames.states(pair[1], version)]
     if not versions:
         missing = "a version" if version is None else f"version {shown(version)}"
@@ -147,14 +147,15 @@ def _is_binding(fields: Fields) -> bool:
 
     What was built before was renamed at times, and installers do not read it.
     """
-    stated = re.match(r"(\d+)\.(\d+)\Z", str(fields.get("metadata_version")))
+    stated = re.match(r"(\d{1,3})\.(\d{1,3})\Z", str(fields.get("metadata_version")))
     return stated is not None and (int(stated[1]), int(stated[2])) >= (2, 2)
 
 
 def _project(name: str) -> NormalizedName | None:
     """The project that metadata means; uploads escape old names so."""
+    old = name.isascii() and name.isprintable()
     try:
-        return names.project(_UNSAFE.sub("-", name) if name.isascii() else name)
+        return names.project(_UNSAFE.sub("-", name) if old else name)
     except InvalidName:
         return None
 

@@ -44,6 +44,7 @@ _PREFIX = re.compile(r"python\d?-")
 _PYTHON = re.compile(r"-py(\d[\d.]*)")
 _TAG = re.compile(r"[\w.]+\Z", re.ASCII)
 _TO_ESCAPE = re.compile(r"[^\w.]+", re.ASCII)
+_NO_VERSION = re.compile(r"[/\\]")  # it becomes a part of URLs
 _LONGEST_VERSION = 200  # characters; far beyond it, numbers are not even parsed
 
 
@@ -108,17 +109,12 @@ def parse(filename: str) -> DistName:
 
 def states(written: str, version: str) -> bool:
     """Whether a file name's version stands for this one: as it is, or escaped (PEP 427)."""
-    return same_version(written, version) or written in (
+    if len(version) > _LONGEST_VERSION or _NO_VERSION.search(version) or not version.isprintable():
+        return False
+    return names.same_version(written, version) or written in (
         _TO_ESCAPE.sub("_", version),
         _TO_ESCAPE.sub("_", version.replace(" ", ".")),  # setuptools
     )
-
-
-def same_version(one: str, other: str) -> bool:
-    """Whether two spellings are of one version; of any length, and also before PEP 440."""
-    if max(len(one), len(other)) > _LONGEST_VERSION:
-        return False
-    return one == other or names.same_version(one, other)
 
 
 def behind(text: str, project: NormalizedName) -> str | None:
