@@ -19,29 +19,32 @@ from devpi_server.errors import StoreError
 log = logging.getLogger(__name__)
 
 HEAD = "0001"  # the newest step in ``migrations/versions``
+STEPS = Path(__file__).parent / "migrations"
 _VERSION = "alembic_version"
 
 
-def upgrade(engine: Engine, path: Path) -> None:
+def upgrade(engine: Engine, path: Path, *, steps: Path = STEPS, head: str = HEAD) -> None:
     """Make the tables, or change them to what they are in this version.
 
     :param engine: one whose transactions begin with the write lock.
+    :param steps: Alembic's folder of them.
+    :param head: the last step to make.
     :raises StoreError: a newer version has written it.
     """
     with engine.connect() as connection:
-        if _version(connection) == HEAD:
+        if _version(connection) == head:
             return
     with engine.begin() as connection:
         found = _version(connection)
-        if found == HEAD:  # another process was quicker
+        if found == head:  # another process was quicker
             return
         if found is not None:
-            if found > HEAD:
+            if found > head:
                 raise StoreError(
-                    f"a newer devpi-server has written {path}; this one knows version {HEAD}"
+                    f"a newer devpi-server has written {path}; this one knows version {head}"
                 )
-            _copy(path, path.with_name(f"{path.name}.before-{HEAD}"))
-        _run_steps(connection)
+            _copy(path, path.with_name(f"{path.name}.before-{head}"))
+        _run_steps(connection, steps, head)
 
 
 def _version(connection: Connection) -> str | None:
@@ -57,13 +60,13 @@ def _copy(path: Path, copy: Path) -> None:
     log.info("kept the database as it was in %s", copy)
 
 
-def _run_steps(connection: Connection) -> None:
+def _run_steps(connection: Connection, steps: Path, head: str) -> None:
     # A tenth of a second, which only a first start and an upgrade are worth.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    folder = Path(__file__).parent / "migrations"
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("script_location", str(steps).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
-    command.upgrade(config, HEAD)
+    command.upgrade(config, head)
