@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -309,11 +309,19 @@ class Http(Client):
         method: str = "GET",
         body: bytes | None = None,
     ) -> Answer:
-        connection = _FileConnection(self.path) if self.path else None
-        connection = connection or http.client.HTTPConnection(
-            self.host, self.port, timeout=_PATIENCE
-        )
-        return _HttpAnswer(connection, path, headers or {}, method, body)
+        return _HttpAnswer(self._connection(), path, headers or {}, method, body)
+
+    def answers(self) -> bool:
+        """Whether somebody takes connections there."""
+        with closing(self._connection()) as connection, suppress(OSError):
+            connection.connect()
+            return True
+        return False
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.path:
+            return _FileConnection(self.path)
+        return http.client.HTTPConnection(self.host, self.port, timeout=_PATIENCE)
 
 
 class _FileConnection(http.client.HTTPConnection):

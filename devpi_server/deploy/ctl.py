@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -37,9 +38,12 @@ SHEBANG = """#!/bin/sh
 """  # finds the Python beside the script, wherever both are
 
 LOCK = ".lock"
+_PROGRAM = f"program:{NAME}"
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only compared with
 _PATIENCE = 90.0  # seconds; supervisord gives a server 45 to stop
 _PATIENCE_WITH_OTHERS = 15.0
 _STEP = 0.05
+_IN_TURN = (("restart", "all"), ("restart", NAME))
 _GROUP_WORDS = ("start", "stop", "restart", "status", "signal", "clear")
 # Supervisord binds a name that is up to 8 longer first; Linux takes 107, macOS 103 bytes.
 _LONGEST_SOCKET = 94
@@ -65,6 +69,8 @@ def main(root: Path, argv: Sequence[str]) -> int:
                 return _shutdown(root)
             if not is_running(root):
                 _start(root)
+        if tuple(argv) in _IN_TURN and _count(root) > 1:
+            return _restart_in_turn(root)
     except Problem as problem:
         print(f"devpi-ctl: {problem}", file=sys.stderr)
         return 1
@@ -219,13 +225,51 @@ def _within(seconds: float, condition: Callable[[], bool]) -> bool:
     return True
 
 
+def _restart_in_turn(root: Path) -> int:
+    """Restart each process when the one before answers again, so that one always does."""
+    config = _config(root)[_PROGRAM]
+    first = config.getint("numprocs_start", fallback=0)
+    for number in range(first, first + _count(root)):
+        name = f"{NAME}:{number}"
+        path, words = _supervisorctl(root, ["restart", name])
+        code = subprocess.call([path, *words[1:]])  # noqa: S603 - our own words
+        if code:
+            return code
+        values = {"here": str(root / "etc"), "process_num": number}
+        words = shlex.split(config["command"] % values)
+        if not _within(_PATIENCE, lambda words=words: _listens(words)):  # type: ignore[misc]
+            raise Problem(f"{name} does not answer, so the others were not touched: see {root}/log")
+    return 0
+
+
+def _listens(words: Sequence[str]) -> bool:
+    """Whether a server with these options can be reached."""
+    options = dict(word.partition("=")[::2] for word in words)
+    path = options.get("--unix-socket")
+    host = options.get("--host", "localhost")
+    address = (_ANYWHERE.get(host, host), int(options.get("--port", "0")))
+    try:
+        if path is None:
+            with socket.create_connection(address, timeout=10) as sock:
+                # A port that nobody listens at may be given to us, to connect to ourselves.
+                return bool(sock.getsockname() != sock.getpeername())
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+    except OSError:
+        return False
+    return True
+
+
+def _count(root: Path) -> int:
+    """How many server processes there are."""
+    config = _config(root)
+    return config.getint(_PROGRAM, "numprocs", fallback=1) if config.has_section(_PROGRAM) else 1
+
+
 def _supervisorctl(root: Path, argv: Sequence[str]) -> tuple[str, list[str]]:
     words = list(argv)
-    if words and words[0] in _GROUP_WORDS:  # of several processes, the name means all
-        program = f"program:{NAME}"
-        config = _config(root)
-        if config.has_section(program) and config.getint(program, "numprocs", fallback=1) > 1:
-            words = [f"{NAME}:*" if word == NAME else word for word in words]
+    if words and words[0] in _GROUP_WORDS and _count(root) > 1:  # the name means all
+        words = [f"{NAME}:*" if word == NAME else word for word in words]
     python = str(root / "bin" / "python")
     command = [python, "-I", "-m", "supervisor.supervisorctl", "-c", str(root / CONFIG)]
     return python, command + words

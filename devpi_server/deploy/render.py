@@ -111,8 +111,11 @@ def nginx(plan: Plan, *, caching: bool = False) -> str:
 def _nginx_servers(plan: Plan) -> Iterator[str]:
     if plan.settings.unix_socket is not None:
         yield "    # Where nginx is another user, --unix-socket-perms of the server let it in."
+    several = " max_fails=0" if len(plan.listeners) > 1 else ""
+    if several:
+        yield "    # While one is restarted, the others answer; it is asked again when it is back."
     for listener in plan.listeners:
-        yield f"    server {_nginx_word(listener)};"
+        yield f"    server {_nginx_word(listener)}{several};"
 
 
 def _nginx_word(text: str) -> str:

@@ -11,11 +11,14 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from server import ServerProcess
+from server import BrokenOff, Http, ServerProcess
 from uv import find_uv_bin
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +48,35 @@ def is_served(port: int) -> bool:
     """Whether somebody listens there."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def asked_all_the_time(server: Http, paths: list[str]) -> Iterator[list[object]]:
+    """Clients that ask again and again; all that was not a 200 is in the list."""
+    ended = threading.Event()
+    faults: list[object] = []
+    counts: list[int] = []
+
+    def ask(path: str) -> None:
+        count = 0
+        while not ended.is_set():
+            try:
+                status: object = server(path).status
+            except (BrokenOff, AssertionError) as error:
+                status = error
+            if status != 200:
+                faults.append(status)
+            count += 1
+        counts.append(count)
+
+    with ThreadPoolExecutor(4) as clients:
+        for number in range(4):
+            clients.submit(ask, paths[number % len(paths)])
+        try:
+            yield faults
+        finally:
+            ended.set()
+    assert all(counts)
 
 
 class CommandFailed(AssertionError):

@@ -103,13 +103,13 @@ def python(need: Callable[[str], str]) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def nginx(need: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[[str], int]]:
+def nginx(need: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[..., int]]:
     """Serves a generated configuration with the real nginx, at the port that is returned."""
     program = need("nginx")
     with ExitStack() as stack:
         folders = (tmp_path / f"nginx{number}" for number in itertools.count(1))
 
-        def serve(site: str) -> int:
-            return stack.enter_context(Nginx(program, next(folders), site)).port
+        def serve(site: str, certificate: tuple[Path, Path] | None = None) -> int:
+            return stack.enter_context(Nginx(program, next(folders), site, certificate)).port
 
         yield serve

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from upstream import Upstream
 
 from devpi_server.deploy import environment
 
-from .clients import Desk, free_port, is_served
+from .clients import Desk, asked_all_the_time, free_port, is_served
 
 _STOPPED = 3  # exit code of supervisorctl status, where not all run
 
@@ -29,6 +30,7 @@ class Deployment:
     desk: Desk
     port: int
     said: str = ""
+    processes: list[Http] = field(default_factory=list)  # how to reach each one
 
     def control(self, *words: str) -> subprocess.CompletedProcess[str]:
         reach = {"NO_PROXY": "localhost,127.0.0.1", "no_proxy": "localhost,127.0.0.1"}
@@ -46,6 +48,10 @@ class Deployment:
         done = self.control("shutdown")
         assert done.returncode == 0, done
         return self
+
+    def pids(self) -> set[int]:
+        """The pids of the servers."""
+        return {int(pid) for pid in re.findall(r"pid (\d+)", self.control("status").stdout)}
 
     def get(self, path: str) -> Response:
         return Http(f"http://127.0.0.1:{self.port}/")(path)
@@ -248,7 +254,8 @@ def test_an_upgrade_that_cannot_be_made_leaves_what_works(
     finally:
         needed.with_name("hidden").rename(needed)
 
-    assert done.returncode != 0
+    assert done.returncode != 0, done
+    print(done)
     assert deployment.text("etc/supervisord.conf") == before
     deployment.started()
 
@@ -278,49 +285,65 @@ def test_a_copy_works_beside_the_original_after_relocate(
         copy.stopped()
 
 
-def test_several_processes_at_sockets_of_their_own_serve_nginx(
-    desk: Desk, upstream: Upstream, program: Path, tmp_path: Path, nginx: Callable[[str], int]
+@pytest.fixture(scope="module", params=["ports", "sockets"])
+def several(
+    request: pytest.FixtureRequest,
+    desk: Desk,
+    upstream: Upstream,
+    program: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Deployment]:
+    """A deployment of two processes that run."""
+    folder = tmp_path_factory.mktemp("several")
+    made = Deployment(folder / "two of them", desk, free_port(2))
+    words = [f"--port={made.port}", "--processes=2", f"--mirror-url={upstream.simple_url}"]
+    addresses = [f"http://127.0.0.1:{made.port + number}/" for number in (0, 1)]
+    if request.param == "sockets":
+        words.append(f"--unix-socket={folder / 'my devpi.sock'}")
+        paths = [folder / f"my devpi-{made.port + number}.sock" for number in (0, 1)]
+        addresses = [f"http+unix://{quote(str(path), '')}/" for path in paths]
+    made.processes = [Http(address) for address in addresses]
+    desk(program, f"--gendeploy={made.root}", *words)
+    assert made.control("start", "devpi-server").returncode == 0
+    for process in made.processes:
+        until(process.answers)
+    yield made
+    made.stopped()
+
+
+def test_several_processes_share_the_data(several: Deployment) -> None:
+    for process in several.processes:
+        assert process.links("demo")
+    assert several.control("status").stdout.count("RUNNING") == 2
+
+
+def test_nginx_shares_the_requests_among_them(
+    several: Deployment, nginx: Callable[[str], int]
 ) -> None:
-    made = Deployment(tmp_path / "a place", desk, free_port())
-    sockets = [made.root / f"devpi-{made.port + number}.sock" for number in (0, 1)]
-    options = (f"--port={made.port}", "--processes=2", f"--mirror-url={upstream.simple_url}")
-    desk(
-        *(program, f"--gendeploy={made.root}", *options),
-        f"--unix-socket={made.root / 'devpi.sock'}",
-    )
+    proxy = Http(f"http://127.0.0.1:{nginx(several.text('etc/nginx-devpi.conf'))}/")
+    for _ in several.processes:
+        assert proxy.links("demo")
 
-    try:
-        assert made.control("start", "devpi-server").returncode == 0
-        until(lambda: all(each.exists() for each in sockets))
-        proxy = Http(f"http://127.0.0.1:{nginx(made.text('etc/nginx-devpi.conf'))}/")
-
-        for server in (proxy, proxy, *(Http(f"http+unix://{quote(str(s), '')}/") for s in sockets)):
-            assert server.links("demo")
-        assert not is_served(made.port)
-        logs = [f"log/devpi-server-{made.port + number}.log" for number in (0, 1)]
-        # The client's address, not the socket's "localhost".
-        until(lambda: any('127.0.0.1 "GET' in made.text(log) for log in logs))
-    finally:
-        made.stopped()
-    assert not any(each.exists() for each in sockets)
+    for number in (0, 1):
+        log = f"log/devpi-server-{several.port + number}.log"
+        # By the client's address: a socket would have "localhost".
+        until(lambda log=log: '127.0.0.1 "GET' in several.text(log))  # type: ignore[misc]
 
 
-def test_several_processes_share_the_data(
-    desk: Desk, upstream: Upstream, program: Path, tmp_path: Path
+def test_a_restart_in_turn_fails_no_request_through_nginx(
+    several: Deployment, nginx: Callable[[str], int]
 ) -> None:
-    made = Deployment(tmp_path / "t", desk, free_port(2))
-    options = (f"--port={made.port}", "--processes=2", f"--mirror-url={upstream.simple_url}")
-    desk(program, f"--gendeploy={made.root}", *options)
+    proxy = Http(f"http://127.0.0.1:{nginx(several.text('etc/nginx-devpi.conf'))}/")
+    file = next(iter(proxy.links("demo").values()))["url"]
+    before = several.pids()
 
-    try:
-        assert made.control("start", "devpi-server").returncode == 0
-        until(lambda: all(is_served(port) for port in (made.port, made.port + 1)))
+    with asked_all_the_time(proxy, ["/ext/pypi/simple/demo/", file]) as faults:
+        done = several.control("restart", "devpi-server")
 
-        for port in (made.port, made.port + 1):
-            assert Http(f"http://127.0.0.1:{port}/").links("demo")
-        assert made.control("status").stdout.count("RUNNING") == 2
-    finally:
-        made.stopped()
+    assert faults == []
+    assert done.returncode == 0, done
+    assert len(before) == len(several.pids()) == 2
+    assert not before & several.pids()
 
 
 # What is around it

@@ -8,10 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from upstream import Cut, HangInBody, Mode, NoLength, Upstream
 
 from devpi_server.main import main
 
-from .clients import free_port, is_served
+from .clients import asked_all_the_time, free_port, is_served
 
 MB = 1_000_000
 ROOT = Path(__file__).parents[2]
@@ -231,35 +229,6 @@ def test_the_parent_does_nothing_but_look_after_those_that_serve(
     data = str(Path("my 100% data"))
     opened = [os.readlink(link) for link in Path(f"/proc/{server.pid}/fd").iterdir()]
     assert not [name for name in opened if data in name]
-
-
-@contextmanager
-def asked_all_the_time(server: Http, paths: list[str]) -> Iterator[list[object]]:
-    """Clients that ask again and again; all that was not a 200 is in the list."""
-    ended = threading.Event()
-    faults: list[object] = []
-    counts: list[int] = []
-
-    def ask(path: str) -> None:
-        count = 0
-        while not ended.is_set():
-            try:
-                status: object = server(path).status
-            except (BrokenOff, AssertionError) as error:
-                status = error
-            if status != 200:
-                faults.append(status)
-            count += 1
-        counts.append(count)
-
-    with ThreadPoolExecutor(4) as clients:
-        for number in range(4):
-            clients.submit(ask, paths[number % len(paths)])
-        try:
-            yield faults
-        finally:
-            ended.set()
-    assert all(counts)
 
 
 @on_all_kinds

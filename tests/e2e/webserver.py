@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -25,15 +26,20 @@ class Nginx:
     :param program: its path.
     :param folder: for all that it writes; made here.
     :param site: the configuration; what it says of port 80 is about ``port``.
+    :param certificate: files of the certificate and its key, for https in place of http.
     """
 
-    def __init__(self, program: str, folder: Path, site: str) -> None:
+    def __init__(
+        self, program: str, folder: Path, site: str, certificate: tuple[Path, Path] | None = None
+    ) -> None:
         folder.mkdir()
         self.port = free_port()
         self.log = folder / "error.log"
-        for address in ("", "[::]:"):
-            assert f"listen {address}80;" in site
-            site = site.replace(f"listen {address}80;", f"listen {address}{self.port};")
+        if certificate is not None:
+            site = _with_https(site, *certificate)
+        listens = re.compile(r"^( *listen (?:\[::\]:)?)(?:80|443)\b", re.MULTILINE)
+        assert len(listens.findall(site)) == 2
+        site = listens.sub(rf"\g<1>{self.port}", site)
         site = site.replace("/var/cache/nginx-devpi", f"{folder}/cache")
         (folder / "site.conf").write_text(site)
         temporary = " ".join(f"{each}_temp_path {folder}/{each};" for each in _BODIES)
@@ -60,3 +66,13 @@ class Nginx:
     ) -> None:
         self._process.terminate()
         self._process.wait(_PATIENCE)
+
+
+def _with_https(site: str, certificate: Path, key: Path) -> str:
+    """Edited as its comments say."""
+    plain = re.compile(r"^ *listen .*80;\n", re.MULTILINE)
+    hidden = re.compile(r"^( *)# ((?:listen|ssl_\w+) .*;)$", re.MULTILINE)
+    assert (len(plain.findall(site)), len(hidden.findall(site))) == (2, 4)
+    site = hidden.sub(r"\1\2", plain.sub("", site))
+    site = re.sub(r"ssl_certificate .*;", f"ssl_certificate {certificate};", site)
+    return re.sub(r"ssl_certificate_key .*;", f"ssl_certificate_key {key};", site)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,71 @@ def test_an_undoing_that_was_killed_is_done_by_the_next(
 
     ctl.recover(killed)
     assert state(killed) == OLD
+
+
+# Several processes
+
+
+@pytest.fixture
+def pair(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A deployment of two processes that answer, whose supervisorctl notes what it is told."""
+    with ExitStack() as stack:
+        path = root / "s"
+        etc.write(
+            root / "etc", root, plan("--processes=2", f"--unix-socket={path}"), lambda _: None
+        )
+        for port in (3141, 3142):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.bind(f"{path}-{port}")
+            sock.listen()
+        python = root / "bin" / "python"
+        said, sick = root / "told", root / "sick"
+        python.write_text(f'#!/bin/sh\necho "$6 $7" >>{said}\n[ "$7" != "$(cat {sick})" ]')
+        python.chmod(0o755)
+        sick.write_text("none")
+        monkeypatch.setattr(ctl, "is_running", lambda _: True)
+        yield root
+
+
+def told(root: Path) -> list[str]:
+    return (root / "told").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", ["all", "devpi-server"])
+def test_a_restart_takes_one_process_after_the_other(pair: Path, name: str) -> None:
+    assert ctl.main(pair, ["restart", name]) == 0
+
+    assert told(pair) == ["restart devpi-server:3141", "restart devpi-server:3142"]
+
+
+def test_a_restart_that_fails_leaves_the_others_alone(pair: Path) -> None:
+    (pair / "sick").write_text("devpi-server:3141")
+
+    assert ctl.main(pair, ["restart", "all"]) == 1
+
+    assert told(pair) == ["restart devpi-server:3141"]
+
+
+def test_a_process_that_does_not_come_back_leaves_the_others_alone(
+    pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pair / "s-3141").unlink()
+    monkeypatch.setattr(ctl, "_PATIENCE", 0)
+
+    assert ctl.main(pair, ["restart", "all"]) == 1
+
+    assert told(pair) == ["restart devpi-server:3141"]
+    assert "devpi-server:3141 does not answer" in capsys.readouterr().err
+
+
+def test_a_connection_to_oneself_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may take a free port for ours when we ask whether somebody is there."""
+    with socket.socket() as itself:
+        itself.bind(("127.0.0.1", 0))
+        itself.connect(itself.getsockname())
+        monkeypatch.setattr("socket.create_connection", lambda *_, **__: itself)
+
+        assert not ctl._listens(["--port=1"])
 
 
 # Another place

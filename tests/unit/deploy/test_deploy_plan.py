@@ -212,8 +212,8 @@ def test_nginx_asks_at_the_socket(generate: Callable[..., dict[str, str]]) -> No
 def test_each_process_has_a_socket_of_its_own(generate: Callable[..., dict[str, str]]) -> None:
     made = generate("--unix-socket=/my run/devpi.sock", "--processes=2", "--port=4000")
 
-    assert 'server "unix:/my run/devpi-4000.sock";' in made["nginx-devpi.conf"]
-    assert 'server "unix:/my run/devpi-4001.sock";' in made["nginx-devpi.conf"]
+    assert 'server "unix:/my run/devpi-4000.sock" max_fails=0;' in made["nginx-devpi.conf"]
+    assert 'server "unix:/my run/devpi-4001.sock" max_fails=0;' in made["nginx-devpi.conf"]
     assert "'--unix-socket=/my run/devpi-%(process_num)d.sock'" in made["supervisor-devpi.conf"]
     assert made["crontab"].count("/my run/devpi-4001.sock") == 1
 
