@@ -17,6 +17,8 @@ from devpi_server import names, option_values
 from devpi_server.errors import ConfigError
 
 SECTION = "mirrors"
+# An option that no user sets and none is shown: whether root has named the addresses.
+OWN_HOST_IS_TRUSTED = "own_host_is_trusted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class MirrorSettings:
     allow_networks: tuple[str, ...] = ()
     title: str | None = None
     web_url_fmt: str | None = None
+    # Whether the addresses may be in private networks, and get what netrc says of them.
+    own_host_is_trusted: bool = True
     # The fields that the configuration states: an index in the database cannot change them.
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -158,8 +162,12 @@ def with_options(settings: MirrorSettings, options: Mapping[str, object]) -> Mir
     ]
     faults: list[str] = []
     values = read(found, faults)
+    if not values.get("urls", settings.urls):
+        faults.append(f"the mirror {settings.name} has no mirror_url")
     if faults:
         raise ConfigError(faults)
+    if not {"urls", "changelog_url"}.isdisjoint(values):
+        values["own_host_is_trusted"] = options.get(OWN_HOST_IS_TRUSTED) is True
     return replace(settings, **values)
 
 
@@ -169,7 +177,11 @@ def to_options(settings: MirrorSettings) -> dict[str, object]:
     for word in WORDS:
         if word.field in settings.given:
             value = getattr(settings, word.field)
-            options[word.name] = list(map(str, value)) if isinstance(value, tuple) else value
+            if isinstance(value, tuple):
+                value = list(map(str, value))
+            elif isinstance(value, float) and value.is_integer():
+                value = int(value)
+            options[word.name] = value
     if "mirror_url" in options:
         options["mirror_url"] = " ".join(map(_without_userinfo, settings.urls))
     return options

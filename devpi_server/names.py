@@ -23,6 +23,7 @@ __all__ = [
     "file_path",
     "is_file_name",
     "is_final",
+    "is_plain",
     "newest",
     "project",
     "projects_of",
@@ -36,10 +37,12 @@ __all__ = [
 _PROJECT = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
 _NORMAL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 _UNSAFE_IN_FILE = re.compile(r"[\x00-\x1f\x7f/\\]")
+_NOT_PLAIN = re.compile(r"[\x00-,/:-?\[-^`{-\x7f\s]")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # Longest file name that common file systems take, less room for ".metadata".
 _LONGEST_FILE = 240
 _LONGEST_PROJECT = 200
+_LONGEST_PLAIN = 100
 
 METADATA = ".metadata"  # PEP 658
 SIGNATURE = ".asc"  # PEP 503
@@ -72,6 +75,20 @@ def is_file_name(name: str) -> bool:
         and not name.endswith((" ", "."))
         and _UNSAFE_IN_FILE.search(name) is None
         and name.isprintable()
+    )
+
+
+def is_plain(name: str) -> bool:
+    """Whether the text can be the name of a user or an index (devpi.md 1.4).
+
+    It is a segment of URLs and a folder on disk; devpi's rule is that of the ASCII
+    signs it may have ``-.@_`` only.
+    """
+    return (
+        len(name) <= _LONGEST_PLAIN
+        and is_file_name(name)
+        and _NOT_PLAIN.search(name) is None
+        and not name.startswith(("-", "_"))
     )
 
 

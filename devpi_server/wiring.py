@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from devpi_server.services.access import Access
 from devpi_server.services.accounts import Accounts
 from devpi_server.services.docs import Docs
 from devpi_server.services.downloads import Downloads
+from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.index_options import MIRROR
-from devpi_server.services.indexes import Indexes, Mirrored
+from devpi_server.services.indexes import NOT_CONFIGURED, Configured, Indexes, Mirrored
 from devpi_server.services.logins import LoginTokens
 from devpi_server.services.pages import Pages
 from devpi_server.services.passwords import Passwords
@@ -45,6 +47,7 @@ from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
 from devpi_server.store.meta import IndexRow, MetaStore
+from devpi_server.store.mirrorfolders import MirrorFolders
 from devpi_server.store.pagefiles import PageFiles
 from devpi_server.store.vanished import Vanished
 from devpi_server.upstream import feeds
@@ -70,10 +73,14 @@ from devpi_server.web.docs import DocPages
 from devpi_server.web.uploads import UploadForms
 from devpi_server.workers.ahead import Ahead
 from devpi_server.workers.follow import Follow
+from devpi_server.workers.forget import Forget
 from devpi_server.workers.harvest import Harvest
 from devpi_server.workers.interest import Interest
+from devpi_server.workers.leader import Leader
 from devpi_server.workers.mirrors import KeepMirrors
 from devpi_server.workers.reclaim import Reclaim
+
+log = logging.getLogger(__name__)
 
 _SETTLING = 10.0  # seconds that files which have been received get to be kept at the end
 _DATABASE = "devpi.sqlite"
@@ -127,11 +134,11 @@ class Services:
 class _Store:
     """What lies in the data directory."""
 
-    folder: Path
     incoming: Incoming
     locks: Locks
     blobs: BlobStore
     meta: MetaStore
+    mirrors: MirrorFolders
 
 
 def build(
@@ -152,6 +159,7 @@ def build(
     founding.found(store.meta, clock)
     indexes = _indexes(settings, store, mirrors)
     indexes.keep_mirrors()
+    config = IndexConfig(store.meta, indexes)
     access = Access(indexes, settings.restrict_modify)
     accounts = _accounts(settings, store, access, passwords or Passwords(), clock)
     uploads = Uploads(store.meta, store.blobs, indexes, clock)
@@ -162,7 +170,9 @@ def build(
         accounts=accounts,
         forms=UploadForms(uploads, results, store.blobs),
         docs=DocPages(Docs(store.meta, store.blobs, indexes)),
-        people=AccountsApi(accounts, access, indexes, lambda row: {"type": row.type}),
+        people=AccountsApi(accounts, access, indexes, config),
+        config=config,
+        incoming=store.incoming,
         pages=Pages(),
         downloads=Downloads(indexes),
         # A quarter of the threads is kept for requests that need no upstream.
@@ -173,6 +183,11 @@ def build(
         outside_url=settings.outside_url,
         trusted_proxy=settings.trusted_proxy,
     )
+    own_workers: list[Worker] = [
+        KeepMirrors(indexes),
+        Forget(store.mirrors, store.meta, store.locks),
+        Reclaim(store.meta, store.blobs, store.locks, clock),
+    ]
     closers = [mirrors.close, store.meta.close, store.locks.close]
     return Services(
         settings,
@@ -180,7 +195,7 @@ def build(
         indexes,
         app,
         store.incoming,
-        [KeepMirrors(indexes), Reclaim(store.meta, store.blobs, store.locks, clock)],
+        own_workers,
         closers,
         mirrors,
     )
@@ -240,7 +255,6 @@ def _indexes(settings: Settings, store: _Store, mirrors: _Mirrors) -> Indexes:
         store.blobs,
         mirrors,
         declared=[_declared(each) for each in settings.mirrors if each.name != founding.PYPI],
-        adjusted=mirrors.adjusted,
     )
 
 
@@ -256,11 +270,11 @@ def _open_store(folder: Path, clock: Clock) -> _Store:
         incoming = Incoming(folder / "incoming")
         incoming.sweep()
         store = _Store(
-            folder,
             incoming,
             Locks(folder / "locks" / "processes"),
             LocalBlobs(folder / "files", incoming),
             Database(folder / _DATABASE, clock),
+            MirrorFolders(folder / "mirror"),
         )
     except StoreError as error:
         raise ConfigError([f"cannot use the data directory: {error.message}"]) from error
@@ -288,6 +302,7 @@ def way_out(settings: Settings, mirror: MirrorSettings, clock: Clock) -> Request
         ca_file=mirror.ca_file,
         client_cert=mirror.client_cert,
         allow_networks=mirror.allow_networks,
+        own_host_is_trusted=mirror.own_host_is_trusted,
     )
 
 
@@ -312,27 +327,59 @@ class _Mirrors:
         self._configured = {each.name: each for each in settings.mirrors}
         self._store = store
         self._clock = clock
-        self._wirings: dict[str, _MirrorWiring] = {}  # by their settings as text
+        self._wirings: dict[_Identity, _MirrorWiring] = {}
         self._supervisor: Supervisor | None = None
-        self._running: dict[str, Sequence[Worker]] = {}
+        self._running: dict[_Identity, Sequence[Worker]] = {}
+        self._faults: dict[str, str] = {}  # mirror → why it cannot be used
 
     def find(self, row: IndexRow) -> Mirrored:
-        return self._wiring(row).mirrored()
+        return self._wiring(self._identity(row)).mirrored()
+
+    def configured(self, name: str) -> Configured:
+        mirror = self._configured.get(name)
+        if mirror is None:
+            return NOT_CONFIGURED
+        defaults: dict[str, object] = {}
+        if "urls" not in mirror.given:
+            defaults = {
+                "mirror_url": " ".join(mirror.urls),
+                "mirror_web_url_fmt": f"{mirror.urls[0].removesuffix('simple/')}project/{{name}}/",
+                mirror_settings.OWN_HOST_IS_TRUSTED: True,
+            }
+        return Configured(mirror_settings.to_options(mirror), defaults)
 
     def keep_only(self, rows: Sequence[IndexRow]) -> None:
-        wanted = {_identity(row): row for row in rows}
-        for key in [key for key in self._wirings if key not in wanted]:
-            for worker in self._running.pop(key, ()):
+        wanted = {identity for row in rows if (identity := self._sound(row)) is not None}
+        for identity in [each for each in self._wirings if each not in wanted]:
+            for worker in self._running.pop(identity, ()):
                 if self._supervisor is not None:
                     self._supervisor.stop(worker.name)
-            self._wirings.pop(key).close()
-        for key, row in wanted.items():
-            wiring = self._wiring(row)
-            if self._supervisor is None or self._settings.offline_mode or key in self._running:
+            self._wirings.pop(identity).close()
+        for identity in wanted:
+            wiring = self._wiring(identity)
+            if self._supervisor is None or self._settings.offline_mode or identity in self._running:
                 continue
-            self._running[key] = wiring.workers
-            for worker in self._running[key]:
+            self._running[identity] = wiring.workers
+            for worker in self._running[identity]:
                 self._supervisor.start(worker)
+
+    def _sound(self, row: IndexRow) -> _Identity | None:
+        """Its identity; None, with a line in the log, if it has options that cannot be.
+
+        :raises ConfigError: they are those of the configuration, which is to stop the start.
+        """
+        try:
+            identity = self._identity(row)
+            self._wiring(identity)
+        except ConfigError as error:
+            if row.full_name in self._configured:
+                raise
+            if self._faults.get(row.full_name) != error.message:
+                log.error("the mirror %s cannot be used: %s", row.full_name, error.message)
+            self._faults[row.full_name] = error.message
+            return None
+        self._faults.pop(row.full_name, None)
+        return identity
 
     def start(self, supervisor: Supervisor) -> None:
         """From now on, mirrors that are kept do their background work."""
@@ -348,13 +395,6 @@ class _Mirrors:
         """What ``/+status`` says of them."""
         return [wiring.status() for wiring in self._wirings.values()]
 
-    def adjusted(self, row: IndexRow) -> IndexRow:
-        """The row with what the configuration says of it."""
-        configured = self._configured.get(row.full_name)
-        if configured is None or row.type != MIRROR:
-            return row
-        return replace(row, options={**row.options, **mirror_settings.to_options(configured)})
-
     def settle(self, deadline: float) -> None:
         """Finish what cannot be left half-done, until the deadline of the monotonic clock."""
         for wiring in list(self._wirings.values()):
@@ -365,21 +405,26 @@ class _Mirrors:
         for wiring in self._wirings.values():
             wiring.close()
 
-    def _wiring(self, row: IndexRow) -> _MirrorWiring:
-        wiring = self._wirings.get(_identity(row))
+    def _identity(self, row: IndexRow) -> _Identity:
+        settings = self._configured.get(row.full_name, MirrorSettings(row.full_name, urls=()))
+        return _Identity(row.id, mirror_settings.with_options(settings, row.options))
+
+    def _wiring(self, identity: _Identity) -> _MirrorWiring:
+        wiring = self._wirings.get(identity)
         if wiring is None:
-            settings = self._configured.get(row.full_name, MirrorSettings(row.full_name, urls=()))
-            settings = mirror_settings.with_options(settings, row.options)
-            made = _MirrorWiring(self._settings, settings, self._store, self._clock)
-            wiring = self._wirings.setdefault(_identity(row), made)
+            made = _MirrorWiring(self._settings, identity, self._store, self._clock)
+            wiring = self._wirings.setdefault(identity, made)
             if wiring is not made:  # another thread was quicker
                 made.close()
         return wiring
 
 
-def _identity(row: IndexRow) -> str:
+@dataclass(frozen=True, slots=True)
+class _Identity:
     """Equal for rows that lead to the same mirror."""
-    return f"{row.full_name} {row.id} {sorted(row.options.items())}"
+
+    row_id: int
+    settings: MirrorSettings
 
 
 def _declared(settings: MirrorSettings) -> IndexRow:
@@ -392,17 +437,17 @@ class _MirrorWiring:
     """The parts of one mirror: what it stores, how it asks, what runs in the background."""
 
     def __init__(
-        self, settings: Settings, mirror: MirrorSettings, store: _Store, clock: Clock
+        self, settings: Settings, identity: _Identity, store: _Store, clock: Clock
     ) -> None:
+        self._mirror = mirror = identity.settings
         self.name = mirror.name
         self._settings = settings
-        self._mirror = mirror
         self._store = store
         self._clock = clock
-        self._folder = folder = store.folder / "mirror" / mirror.name
-        bare = way_out(settings, mirror, clock)
-        self.close = bare.close
-        self._client = in_wrappers(bare, settings, mirror, clock)
+        self._folder = folder = store.mirrors.of(mirror.name, identity.row_id)
+        self._bare = way_out(settings, mirror, clock)
+        self._client = in_wrappers(self._bare, settings, mirror, clock)
+        self._leaders: list[Leader] = []
         # The client knows the credentials; nothing else does, so they reach no disk and no log.
         self._origins = Origins([without_userinfo(url) for url in mirror.urls], clock)
         self._facts = Facts(folder / "facts")
@@ -486,6 +531,17 @@ class _MirrorWiring:
             sends_elsewhere=self._mirror.use_external_urls and not self._settings.offline_mode,
         )
 
+    def close(self) -> None:
+        """Let go of connections, and let others do the background work."""
+        self._bare.close()
+        for leader in self._leaders:
+            leader.resign()
+
+    def _leader(self, work: str) -> Leader:
+        leader = Leader(self._store.locks, f"{work} {self.name}")
+        self._leaders.append(leader)
+        return leader
+
     def status(self) -> MirrorStatus:
         """What ``/+status`` says of it."""
         return MirrorStatus(self.name, self._origins.first, self._feed)
@@ -506,7 +562,7 @@ class _MirrorWiring:
             interest=self._interest,
             pages=self._pages,
             vanished=self._vanished,
-            locks=self._store.locks,
+            leader=self._leader("follow"),
             clock=self._clock,
             every=self._settings.refresh,
         )
@@ -515,7 +571,7 @@ class _MirrorWiring:
             pages=self._pages,
             interest=self._interest,
             trust=self._trust,
-            locks=self._store.locks,
+            leader=self._leader("ahead"),
             clock=self._clock,
             expiry=self._mirror.cache_expiry,
         )
@@ -523,7 +579,7 @@ class _MirrorWiring:
             name=self.name,
             mirror=self._source,
             interest=self._interest,
-            locks=self._store.locks,
+            leader=self._leader("harvest"),
             clock=self._clock,
         )
 

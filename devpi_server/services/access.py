@@ -14,12 +14,7 @@ from typing import Protocol
 
 from devpi_server.errors import Forbidden, NoSuchIndex, Unauthenticated
 from devpi_server.names import NormalizedName
-from devpi_server.services.index_options import (
-    ANONYMOUS,
-    AUTHENTICATED,
-    IndexOptions,
-    options_of,
-)
+from devpi_server.services.index_options import ANONYMOUS, AUTHENTICATED, IndexOptions, options_of
 from devpi_server.services.indexes import Indexes
 
 ROOT = "root"
@@ -190,7 +185,7 @@ class Access:
     def _require_of_index(
         self, principal: Principal, action: str, name: str, projects: Projects
     ) -> None:
-        options = self._indexes.find(name).options
+        options = options_of(self._indexes.row(name))
         rule = INDEX_ACTIONS[action]
         is_seen = may_read(principal, options, projects)
         if not is_seen and not (action == "upload" and may_upload(principal, options, projects)):

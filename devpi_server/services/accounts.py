@@ -7,7 +7,6 @@ finds it first.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -33,11 +32,8 @@ from devpi_server.store.remembered import UntilWritten
 
 T = TypeVar("T")
 
-# devpi's own rule; and what would hide behind one of our addresses.
-_BLOCKED = re.compile(r"[\x00-,/:-?\[-^`{-\x7f\s]")
 # No user can have these names: other things are served there.
 RESERVED = frozenset({"ext", "simple", "pkg", "local", "packages", "pypi", "legacy"})
-_LONGEST_NAME = 100
 _DETAILS = ("email", "title", "description", "custom_data")
 _LONGEST_DETAIL = 100_000  # characters
 
@@ -311,12 +307,7 @@ def _object(values: object) -> Mapping[str, Any]:
 
 
 def _expect_name(name: str) -> None:
-    if (
-        _BLOCKED.search(name)
-        or not names.is_file_name(name)
-        or not 0 < len(name) <= _LONGEST_NAME
-        or name.startswith(("-", "_"))
-    ):
+    if not names.is_plain(name):
         raise BadRequest(
             f"the user name {name[:50]!r} has characters that a name cannot have; "
             "of the ASCII signs, it may have - . @ _ inside"

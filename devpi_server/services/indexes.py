@@ -7,11 +7,12 @@ index; which of them are asked for is found out as they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from devpi_server.errors import NoSuchIndex
+from devpi_server.records import NOTHING
 from devpi_server.services.index_options import MIRROR, IndexOptions, options_of
 from devpi_server.sources.base import Source
 from devpi_server.sources.mirror import Mirror
@@ -33,8 +34,22 @@ class Mirrored:
     sends_elsewhere: bool = False  # clients fetch files that are not held from upstream
 
 
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What the configuration of the server says of a mirror in the database."""
+
+    fixed: Mapping[str, object]  # options that nothing else can set
+    defaults: Mapping[str, object]  # options where it has none itself
+
+
+NOT_CONFIGURED = Configured(NOTHING, NOTHING)
+
+
 class Mirrors(Protocol):
     """Makes mirrors of rows, and lets go of those that are no more."""
+
+    def configured(self, name: str) -> Configured:
+        """What the configuration says of the mirror of this name."""
 
     def find(self, row: IndexRow) -> Mirrored:
         """The mirror of this row: the same one as long as its options are the same."""
@@ -55,6 +70,7 @@ class Index:
     mirrored: Mirrored | None
     members: tuple[Member, ...]  # in the order of resolution; itself is the first
     readers: Mapping[str, IndexOptions]  # member → whose acl_read counts
+    lacks_base: bool = False  # a base of the chain is no more
 
     @property
     def is_public(self) -> bool:
@@ -67,14 +83,13 @@ class Index:
         if len(shown) == len(self.members):
             return self.source, None
         members = [replace(each, is_shown=each.name in shown) for each in self.members]
-        return Union(members, any_whitelist=self.options.any_whitelist), shown
+        return _union(members, self.options, lacks_base=self.lacks_base), shown
 
 
 class Indexes:
     """The indexes of this server.
 
     :param declared: mirrors that the configuration has; they hide rows of the same name.
-    :param adjusted: what the configuration says of a mirror in the database.
     """
 
     def __init__(
@@ -83,37 +98,48 @@ class Indexes:
         blobs: BlobStore,
         mirrors: Mirrors,
         declared: Sequence[IndexRow] = (),
-        adjusted: Callable[[IndexRow], IndexRow] = lambda row: row,
     ) -> None:
         self._meta = meta
         self._blobs = blobs
         self._mirrors = mirrors
         self._declared = {row.full_name: row for row in declared}
-        self._adjusted = adjusted
         self._graph = _Graph({}, {}, generation=-1, config=-1)
 
     def find(self, name: str) -> Index:
         """The index of this name (``user/index``).
 
         :raises NoSuchIndex: there is none.
+        :raises ConfigError: it, or one of its bases, is a mirror with options that cannot be.
         """
         graph = self._current()
         index = graph.made.get(name)
         if index is None:
-            row = graph.rows.get(name)
-            if row is None:
-                raise NoSuchIndex(f"The stage {name} could not be found.")
             # Two threads may make it twice; they are the same.
-            index = graph.made[name] = self._make(row, graph)
+            index = graph.made[name] = self._make(_there(graph, name), graph)
         return index
+
+    def row(self, name: str) -> IndexRow:
+        """How the index of this name is configured, also where it cannot be used as it is.
+
+        :raises NoSuchIndex: there is none.
+        """
+        return _there(self._current(), name)
 
     def rows(self) -> list[IndexRow]:
         """All indexes, by name."""
         return [row for _, row in sorted(self._current().rows.items())]
 
+    def by_name(self) -> Mapping[str, IndexRow]:
+        """Full name → index, of all there are."""
+        return self._current().rows
+
     def is_declared(self, name: str) -> bool:
         """Whether the configuration has it, so that it cannot be changed here."""
         return name in self._declared
+
+    def configured(self, name: str) -> Configured:
+        """What the configuration says of the mirror of this name in the database."""
+        return self._mirrors.configured(name)
 
     def keep_mirrors(self) -> None:
         """Have the mirrors run that there are now, whichever process made them."""
@@ -133,6 +159,12 @@ class Indexes:
         graph = self._graph = _Graph(rows | self._declared, {}, generation, config)
         return graph
 
+    def _adjusted(self, row: IndexRow) -> IndexRow:
+        if row.type != MIRROR:
+            return row
+        configured = self._mirrors.configured(row.full_name)
+        return replace(row, options={**configured.defaults, **row.options, **configured.fixed})
+
     def _make(self, row: IndexRow, graph: _Graph) -> Index:
         options = options_of(row)
         if row.type == MIRROR:
@@ -143,11 +175,11 @@ class Indexes:
                 row.full_name, row, options, mirrored.source, None, mirrored, (member,), readers
             )
         stage = Stage(row, self._meta, self._blobs)
-        chain = list(_chain(row, graph.rows))
+        chain, lacks_base = _chain(row, graph.rows)
         members = tuple(self._member(each, stage if each is row else None) for each in chain)
-        source = Union(members, any_whitelist=options.any_whitelist)
+        source = _union(members, options, lacks_base=lacks_base)
         readers = {each.full_name: options_of(each) for each in chain}
-        return Index(row.full_name, row, options, source, stage, None, members, readers)
+        return Index(row.full_name, row, options, source, stage, None, members, readers, lacks_base)
 
     def _member(self, row: IndexRow, stage: Stage | None) -> Member:
         if row.type == MIRROR:
@@ -170,21 +202,35 @@ class _Graph:
     config: int
 
 
-def _chain(first: IndexRow, rows: Mapping[str, IndexRow]) -> Iterator[IndexRow]:
-    """The index with its bases: breadth first, no index twice, mirrors last (devpi.md 1.5)."""
+def _there(graph: _Graph, name: str) -> IndexRow:
+    row = graph.rows.get(name)
+    if row is None:
+        raise NoSuchIndex(f"The stage {name} could not be found.")
+    return row
+
+
+def _union(members: Sequence[Member], options: IndexOptions, *, lacks_base: bool) -> Union:
+    return Union(members, any_whitelist=options.any_whitelist, lacks_base=lacks_base)
+
+
+def _chain(first: IndexRow, rows: Mapping[str, IndexRow]) -> tuple[list[IndexRow], bool]:
+    """The index with its bases: breadth first, no index twice, mirrors last (devpi.md 1.5).
+
+    :return: also whether one of them is no more.
+    """
     seen = {first.full_name}
     level = [first]
-    mirrors = []
+    stages, mirrors = [], []
     while level:
         below = []
         for row in level:
             if row.type == MIRROR:
                 mirrors.append(row)
                 continue
-            yield row
+            stages.append(row)
             for name in options_of(row).bases:
-                if name in rows and name not in seen:
+                if name not in seen:
                     seen.add(name)
-                    below.append(rows[name])
-        level = below
-    yield from mirrors
+                    below.append(rows.get(name))
+        level = [row for row in below if row is not None]
+    return [*stages, *mirrors], not seen <= rows.keys()

@@ -4,6 +4,12 @@
 is never asked of a mirror behind it, nor so much as told to it, unless it is
 whitelisted.  A member that cannot tell lets no lower one answer in its place:
 with one of its sources missing, a page would be another page.
+
+A base that has been deleted cannot tell either.  The stages that are left go on,
+as in devpi; but mirrors are asked for whitelisted names only until the bases are
+put right, because any other name may have been one of that base's.  Otherwise who
+deletes an index would hand the names in it to whoever takes them on PyPI, for all
+indexes that had it as a base, and nobody there would see it.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from devpi_server.errors import NoSuchProject
+from devpi_server.errors import ConfigError, NoSuchProject
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link, Listing, Origin, Page, View
 from devpi_server.sources.base import Source
@@ -40,16 +46,29 @@ class Union:
     :param members: in the order of resolution, mirrors last.
     :param any_whitelist: a name counts as whitelisted if any stage says so, instead of all
         (devpi.md 1.5, ``mirror_whitelist_inheritance``).
+    :param lacks_base: a base of the chain is no more.
     """
 
-    def __init__(self, members: Sequence[Member], *, any_whitelist: bool) -> None:
+    def __init__(
+        self, members: Sequence[Member], *, any_whitelist: bool, lacks_base: bool = False
+    ) -> None:
         self._members = tuple(members)
         self._any_whitelist = any_whitelist
+        self._lacks_base = lacks_base
 
     def view(self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT) -> View:
+        """The page of the project.
+
+        :raises ConfigError: cannot tell, because a base is no more.
+        """
         found = list(self._views(project, freshness))
         if not found:
-            raise NoSuchProject(f"{self._members[0].name} has no project {project}")
+            name = self._members[0].name
+            if self._lacks_base:
+                raise ConfigError(
+                    [f"a base of {name} is no more, so no mirror is asked: change its bases"]
+                )
+            raise NoSuchProject(f"{name} has no project {project}")
         stamp = tuple((member.name, view.stamp) for member, view in found)
         origins = {view.origin for _, view in found}
         origin = next(each for each in _WORST if each in origins)
@@ -65,7 +84,7 @@ class Union:
     def _views(
         self, project: NormalizedName, freshness: Freshness
     ) -> Iterator[tuple[Member, View]]:
-        is_private = False
+        is_private = self._lacks_base  # for all that one can tell
         for member in self._members:
             if member.is_mirror and is_private and not self._is_whitelisted(project):
                 continue

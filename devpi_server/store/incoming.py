@@ -14,11 +14,11 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO
+from typing import IO, BinaryIO
 
 from devpi_server.errors import Full, StoreError
 
@@ -147,6 +147,16 @@ class Incoming:
         then any write may raise OSError.
         """
         return SpooledTemporaryFile(in_memory, dir=str(self.folder))
+
+    def spool(self, chunks: Iterable[bytes]) -> BinaryIO:
+        """The bytes as a file without a name: slow clients are to hold no thread."""
+        part = self.part()
+        try:
+            for chunk in chunks:
+                part.write(chunk)
+            return os.fdopen(part.reader(), "rb")
+        finally:
+            part.abandon()
 
     def find(self, prefix: str) -> Path | None:
         """A part whose name starts with the prefix and that is being written, by any process."""

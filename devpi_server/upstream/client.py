@@ -96,6 +96,8 @@ class RequestsClient:
     :param ca_file: PEM, trusted beside what is trusted anyway.
     :param client_cert: PEM with certificate and key, shown to the hosts of ``urls`` only.
     :param allow_networks: private networks that links and redirects may lead to.
+    :param own_host_is_trusted: whether who may configure this machine has named ``urls``.  If
+        not, they may not be in private networks either, and what netrc knows is not for them.
     :raises ConfigError: a file cannot be used.
     """
 
@@ -108,6 +110,7 @@ class RequestsClient:
         ca_file: Path | None = None,
         client_cert: Path | None = None,
         allow_networks: Sequence[str] = (),
+        own_host_is_trusted: bool = True,
     ) -> None:
         self._timeout = timeout
         self._clock = clock
@@ -121,7 +124,8 @@ class RequestsClient:
             hosts={endpoint(url)[0] for url in urls},
             bundle=bundle if isinstance(bundle, str) else None,
         )
-        self._boundary = Boundary(urls, allow_networks)
+        self._boundary = Boundary(urls if own_host_is_trusted else (), allow_networks)
+        self._uses_netrc = own_host_is_trusted
         self._dialler = Dialler(self._boundary)
         self._adapter = Adapter(
             self._dialler,
@@ -365,6 +369,8 @@ class RequestsClient:
         own = self._credentials.get(origin_of(url))
         if own is not None and any(own):
             auth = own
+        elif not self._uses_netrc:
+            return None
         else:
             found = get_netrc_auth(url)
             if found and own is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import secrets
 import shutil
 import zlib
@@ -100,17 +99,17 @@ class RootCache:
 
     def identity(self, root: Root, form: str) -> BinaryIO:
         """The list in this form, decompressed, as a file: slow clients are to hold no thread."""
-        part = self._incoming.part()
-        try:
-            with (
-                translated("read the list of projects"),
-                self.compressed(root, form, Encoding.ZSTD) as file,
-            ):
-                for chunk in zstandard.ZstdDecompressor().read_to_iter(file, read_size=_CHUNK):
-                    part.write(chunk)
-            return os.fdopen(part.reader(), "rb")
-        finally:
-            part.abandon()
+        with (
+            translated("read the list of projects"),
+            self.compressed(root, form, Encoding.ZSTD) as file,
+        ):
+            plain = zstandard.ZstdDecompressor().read_to_iter(file, read_size=_CHUNK)
+            return self._incoming.spool(plain)
+
+    def names_held(self) -> Iterator[str] | None:
+        """The names in the list as upstream spells them, if it is held, however old."""
+        root = self._held()
+        return None if root is None else self._names(root.folder)
 
     def _held(self) -> Root | None:
         with translated("read the list of projects"):

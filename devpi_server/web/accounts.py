@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
@@ -12,14 +11,14 @@ from devpi_server.errors import BadRequest, NotFound, Unauthenticated
 from devpi_server.services import scopes
 from devpi_server.services.access import Access
 from devpi_server.services.accounts import Accounts, Token
+from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.index_options import STAGE
 from devpi_server.services.indexes import Indexes
-from devpi_server.store.meta import IndexRow, TokenRow, User
+from devpi_server.store.meta import TokenRow, User
 from devpi_server.web import asking, bodies, envelope
 from devpi_server.web.outside import root_url
 
 _Shown = dict[str, dict[str, object]]  # user → name of an index → the index as devpi shows it
-Describe = Callable[[IndexRow], Mapping[str, object]]  # an index as devpi shows it
 
 # What devpi-client looks for: without the last, it would send whole configurations.
 _FEATURES = ["push-no-docs", "push-only-docs", "push-register-project", "server-keyvalue-parsing"]
@@ -32,12 +31,12 @@ class AccountsApi:
     """The handlers."""
 
     def __init__(
-        self, accounts: Accounts, access: Access, indexes: Indexes, describe: Describe
+        self, accounts: Accounts, access: Access, indexes: Indexes, config: IndexConfig
     ) -> None:
         self._accounts = accounts
         self._access = access
         self._indexes = indexes
-        self._describe = describe
+        self._config = config
 
     # What a client asks first
 
@@ -121,9 +120,11 @@ class AccountsApi:
     def _shown_indexes(self) -> _Shown:
         """User → name → configuration, of the indexes that who asks may read."""
         shown: _Shown = {}
+        principal = asking.principal()
         for row in self._indexes.rows():
             if asking.may_know_of(row):
-                shown.setdefault(row.user, {})[row.name] = self._describe(row)
+                described = self._config.described(principal, row)
+                shown.setdefault(row.user, {})[row.name] = described
         return shown
 
     # API tokens

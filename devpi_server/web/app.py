@@ -12,14 +12,17 @@ from devpi_server.observe import Observer
 from devpi_server.services.access import ACTIONS, Access
 from devpi_server.services.accounts import RESERVED, Accounts
 from devpi_server.services.downloads import Downloads
+from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
 from devpi_server.services.status import Status
+from devpi_server.store.incoming import Incoming
 from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.docs import DocPages
 from devpi_server.web.files import Files
 from devpi_server.web.guard import AccessPlugin
 from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, event
+from devpi_server.web.indexes import IndexesApi
 from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
 from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
@@ -59,6 +62,7 @@ def routes(
     people: AccountsApi,
     forms: UploadForms,
     docs: DocPages,
+    config: IndexesApi,
 ) -> list[Route]:
     """All routes."""
 
@@ -106,6 +110,10 @@ def routes(
         Route(f"{index}/+simple/", "pkg_list", simple.all_projects),
         Route(f"{index}/+simple/<project>", "pkg_read", simple.slash),
         Route(f"{index}/+simple/<project>/", "pkg_read", simple.project),
+        *_at(index, "index_read", config.show),
+        *_at(index, "index_create", config.create, "PUT"),
+        *_at(index, "index_modify", config.modify, "PATCH"),
+        *_at(index, "index_delete", config.delete, "DELETE"),
         Route(f"{index}/+f/<head>/<tail>/<file>", "pkg_read", files.with_hash),
         Route(f"{index}/+f/<head>/<tail>/<file>", "toxresult_upload", forms.result, "POST"),
         Route(f"{index}/+e/<folder>/<file>", "pkg_read", files.without_hash),
@@ -149,6 +157,8 @@ def application(
     people: AccountsApi,
     forms: UploadForms,
     docs: DocPages,
+    config: IndexConfig,
+    incoming: Incoming,
     pages: Pages,
     downloads: Downloads,
     places: Blocking,
@@ -163,7 +173,8 @@ def application(
     simple = SimplePages(indexes, pages, hot)
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
-    all_routes = routes(simple, files, Ops(status), people, forms, docs)
+    own = IndexesApi(indexes, config, simple, incoming.spool)
+    all_routes = routes(simple, files, Ops(status), people, forms, docs, own)
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import ipaddress
+import re
 from collections.abc import Collection
 from functools import partial
 
@@ -20,6 +22,8 @@ from devpi_server.web.hot import Environ
 from devpi_server.web.outside import IS_FORWARDED
 
 _PRINCIPAL = "devpi.principal"
+_INSTALLER = re.compile(r"(?:^| )(?:distribute|setuptools|pip|pex|uv)/")
+VARY = "Accept, Accept-Encoding, User-Agent"  # of addresses whose answer ``wanted`` chooses
 
 
 def origin() -> Origin:
@@ -61,3 +65,26 @@ def seen(
     :param projects: what is asked for: one of these, or the index as a whole.
     """
     return index.seen(partial(access.may_read, principal(), projects=projects))
+
+
+class Wanted(enum.Enum):
+    """What is wanted of an address that has several answers (devpi.md 1.10)."""
+
+    JSON = enum.auto()  # devpi's own
+    SIMPLE = enum.auto()  # a page of the simple API, in any form
+    PAGE = enum.auto()  # one for people
+
+
+def wanted() -> Wanted:
+    """What the client wants; it is an installer by its name, or by the form that it takes."""
+    accept = bottle.request.get_header("Accept", "")
+    if "application/json" in accept:
+        return Wanted.JSON
+    if "application/vnd.pypi.simple." in accept or is_installer():
+        return Wanted.SIMPLE
+    return Wanted.PAGE
+
+
+def is_installer() -> bool:
+    """Whether the client has the name of one that installs."""
+    return _INSTALLER.search(bottle.request.get_header("User-Agent", "")) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from devpi_server.concurrency import Clock
-from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
 from devpi_server.upstream.pages import PageCache
 from devpi_server.upstream.trust import Trust
@@ -26,7 +25,7 @@ class Ahead:
         pages: PageCache,
         interest: Marks,
         trust: Trust,
-        locks: Locks,
+        leader: Leader,
         clock: Clock,
         expiry: float,
     ) -> None:
@@ -35,7 +34,7 @@ class Ahead:
         self._pages = pages
         self._interest = interest
         self._trust = trust
-        self._leader = Leader(locks, self.name)
+        self._leader = leader
         self._clock = clock
         self._expiry = expiry
 

@@ -15,7 +15,6 @@ from devpi_server.concurrency import Clock
 from devpi_server.errors import FeedWentBack, Unsupported, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.store.feedstate import FeedFile, FeedState
-from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
 from devpi_server.store.vanished import WHOLE, Gone, Vanished
 from devpi_server.upstream.changes import Change, ChangeFeed, clearance_of, quarantine_of
@@ -52,7 +51,7 @@ class Follow:
         interest: Marks,
         pages: PageCache,
         vanished: Vanished,
-        locks: Locks,
+        leader: Leader,
         clock: Clock,
         every: float,
     ) -> None:
@@ -65,7 +64,7 @@ class Follow:
         self._interest = interest
         self._pages = pages
         self._vanished = vanished
-        self._leader = Leader(locks, self.name)
+        self._leader = leader
         self._clock = clock
         self._feed: ChangeFeed | None = None
         self._chosen_at = 0.0

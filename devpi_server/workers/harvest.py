@@ -17,7 +17,6 @@ from devpi_server.errors import DevpiError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link, Page
 from devpi_server.sources.mirror import Mirror
-from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
 from devpi_server.upstream.files import Wanted
 from devpi_server.upstream.wheels import lacks_metadata
@@ -37,13 +36,13 @@ class Harvest:
     """A worker: looks at what is in use, and rests where upstream does not send parts."""
 
     def __init__(
-        self, *, name: str, mirror: Mirror, interest: Marks, locks: Locks, clock: Clock
+        self, *, name: str, mirror: Mirror, interest: Marks, leader: Leader, clock: Clock
     ) -> None:
         self.name = f"harvest {name}"
         self.every = 60.0
         self._mirror = mirror
         self._interest = interest
-        self._leader = Leader(locks, self.name)
+        self._leader = leader
         self._clock = clock
         self._tried: BoundedCache[str, bool] = BoundedCache(_TRIED)
         self._not_before = 0.0

@@ -12,9 +12,17 @@ class Leader:
         self._locks = locks
         self._name = name
         self._lock: Lock | None = None
+        self._is_over = False
 
     def is_this_process(self) -> bool:
         """Whether the work is ours; once it is, it stays so."""
-        if self._lock is None:
+        if self._lock is None and not self._is_over:
             self._lock = self._locks.try_hold(self._name)
         return self._lock is not None
+
+    def resign(self) -> None:
+        """Never do it again: there is nothing of this kind to be done any more."""
+        self._is_over = True
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
