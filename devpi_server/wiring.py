@@ -170,7 +170,7 @@ def build(
         accounts=accounts,
         forms=UploadForms(uploads, results, store.blobs),
         docs=DocPages(Docs(store.meta, store.blobs, indexes)),
-        people=AccountsApi(accounts, access, indexes, config),
+        people=AccountsApi(accounts, indexes, config),
         config=config,
         incoming=store.incoming,
         pages=Pages(),

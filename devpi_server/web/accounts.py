@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from urllib.parse import urlsplit
 
 import bottle
 
-from devpi_server.errors import BadRequest, NotFound, Unauthenticated
+from devpi_server.errors import BadRequest, NotFound
 from devpi_server.services import scopes
-from devpi_server.services.access import Access
 from devpi_server.services.accounts import Accounts, Token
 from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.index_options import STAGE
@@ -30,11 +28,8 @@ _LONGEST_NOTE = 200
 class AccountsApi:
     """The handlers."""
 
-    def __init__(
-        self, accounts: Accounts, access: Access, indexes: Indexes, config: IndexConfig
-    ) -> None:
+    def __init__(self, accounts: Accounts, indexes: Indexes, config: IndexConfig) -> None:
         self._accounts = accounts
-        self._access = access
         self._indexes = indexes
         self._config = config
 
@@ -70,18 +65,6 @@ class AccountsApi:
             raise BadRequest("Bad request: no user/password specified")
         token = self._accounts.login(user, password, asking.origin())
         return envelope.answer("proxyauth", _proxyauth(token), message="login successful")
-
-    def authcheck(self) -> bottle.HTTPResponse:
-        """``/+authcheck``: for a web server in front, whether the client may read an address."""
-        original = bottle.request.get_header("X-Original-URI", "")
-        parts = urlsplit(original).path.removeprefix(bottle.request.script_name.rstrip("/"))
-        segments = parts.lstrip("/").split("/")
-        if len(segments) >= 2 and not segments[0].startswith("+"):
-            named = "/".join(segments[:2])
-            self._access.require(asking.principal(), "index_read", index=named)
-        if asking.principal().tried:
-            raise Unauthenticated("the user name, password or token is wrong")
-        return envelope.message("ok")
 
     # Users
 

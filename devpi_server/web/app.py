@@ -63,6 +63,7 @@ def routes(
     forms: UploadForms,
     docs: DocPages,
     config: IndexesApi,
+    guard: AccessPlugin,
 ) -> list[Route]:
     """All routes."""
 
@@ -82,7 +83,7 @@ def routes(
         Route("/<user>/+api", "api", people.api),
         Route(f"{index}/+api", "index_read", people.api),
         Route("/+login", "login", people.login, "POST"),
-        Route("/+authcheck", "authcheck", people.authcheck),
+        Route("/+authcheck", "authcheck", guard.authcheck),
         # The address of 2013. Who forgets its last part is led there.
         Route("/ext/pypi", "home", lambda: found("pypi/simple/")),
         Route("/ext/pypi/", "home", lambda: found("simple/")),
@@ -174,7 +175,7 @@ def application(
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
     own = IndexesApi(indexes, config, simple, incoming.spool)
-    all_routes = routes(simple, files, Ops(status), people, forms, docs, own)
+    all_routes = routes(simple, files, Ops(status), people, forms, docs, own, guard)
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = Outside(app, outside_url, trusted_proxy)

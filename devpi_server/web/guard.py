@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import wraps
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import bottle
 
 from devpi_server import names
+from devpi_server.errors import Forbidden, InvalidName, NotFound, Unauthenticated
 from devpi_server.names import NormalizedName
 from devpi_server.services.access import NOBODY, Access, Principal
 from devpi_server.services.accounts import Accounts
@@ -37,23 +39,57 @@ class AccessPlugin:
         self._access = access
         self._accounts = accounts
 
+    def setup(self, app: bottle.Bottle) -> None:
+        """What bottle calls when it installs the plugin."""
+        self._app = app
+
     def apply(self, callback: Handler, route: _Route) -> Handler:
         """Wrap the handler."""
-        action: str = route.config["action"]
-        fixed: str | None = route.config.get("index")
 
         @wraps(callback)
         def handle(**arguments: str) -> object:
             principal = self._identified(bottle.request.environ)
             asking.remember(principal)
-            user = arguments.get("user")
-            named = f"{user}/{arguments['index']}" if "index" in arguments else None
-            self._access.require(
-                principal, action, user=user, index=fixed or named, projects=_projects(arguments)
-            )
+            self._require(principal, route, arguments)
             return callback(**arguments)
 
         return handle
+
+    def authcheck(self) -> bottle.HTTPResponse:
+        """``/+authcheck``: for a web server in front, whether the client may have an address.
+
+        The address is in ``X-Original-URI``.  The application's own routes and rules decide,
+        so that the answer is the one that it would give itself; what is no address of ours
+        is nobody's secret.
+        """
+        original = urlsplit(bottle.request.get_header("X-Original-URI", ""))
+        path = unquote_to_bytes(original.path).decode("utf-8", "replace")
+        path = path.removeprefix(bottle.request.environ.get("SCRIPT_NAME", "").rstrip("/"))
+        asked = {"REQUEST_METHOD": "GET", "PATH_INFO": path}
+        try:
+            route, arguments = self._app.router.match(asked)
+            self._require(asking.principal(), route, arguments)
+        except (bottle.HTTPError, InvalidName):
+            return bottle.HTTPResponse(b"", "200 OK")
+        except Unauthenticated as error:
+            if "devpi-client" in bottle.request.get_header("User-Agent", ""):
+                raise Forbidden(error.message) from error  # which asks for no password itself
+            raise
+        except NotFound as error:
+            raise Forbidden("no permission to read") from error
+        return bottle.HTTPResponse(b"", "200 OK")
+
+    def _require(self, principal: Principal, route: _Route, arguments: Mapping[str, str]) -> None:
+        """Whether the principal may do what the route does."""
+        user = arguments.get("user")
+        named = f"{user}/{arguments['index']}" if "index" in arguments else None
+        self._access.require(
+            principal,
+            route.config["action"],
+            user=user,
+            index=route.config.get("index") or named,
+            projects=_projects(arguments),
+        )
 
     def _identified(self, environ: Environ) -> Principal:
         sent = credentials(environ)

@@ -454,3 +454,53 @@ def test_creation_and_deletion_are_noted(server: App) -> None:
         ("alice", "user_delete", "alice"),
         (":ANONYMOUS:", "user_create", "alice"),
     ]
+
+
+# For a web server in front
+
+
+@pytest.fixture
+def closed(server: App) -> App:
+    server.add_index("alice/closed", acl_read=["alice"])
+    server.add_index("alice/open")
+    create(server, "bob", "pw")
+    return server
+
+
+CLOSED = [
+    "/alice/closed/+simple/", "/alice/closed/+simple/demo/", "/alice/closed/+f/abc/def/x-1.zip",
+    "/alice/closed/+f/abc/def/x-1.zip.metadata", "/alice/closed/+simple/?format=x",
+    "/alice/%63losed/+simple/", "/alice/closed/demo/1.0/+doc/a/b.html", "/alice/closed/+api",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("uri", CLOSED)
+@pytest.mark.parametrize(
+    ("sent", "status"), [({}, 401), (basic("bob", "pw"), 403), (basic("alice", "pw"), 200)]
+)
+def test_authcheck_says_what_the_server_would(
+    closed: App, uri: str, sent: Mapping[str, str], status: int
+) -> None:
+    answer = closed("/+authcheck", {"X-Original-URI": uri, **sent})
+
+    assert answer.status == status
+
+
+@pytest.mark.parametrize("uri", ["/", "/alice/open/+simple/", "/simple/demo/", "/+static/x", ""])
+def test_authcheck_lets_everybody_to_what_is_open(closed: App, uri: str) -> None:
+    assert closed("/+authcheck", {"X-Original-URI": uri}).status == 200
+
+
+def test_authcheck_does_not_make_devpi_client_forget_its_login(closed: App) -> None:
+    sent = {"X-Original-URI": CLOSED[0], "User-Agent": "devpi-client/7.3.0 (py3.11.7; linux)"}
+
+    assert closed("/+authcheck", sent).status == 403
+
+
+def test_authcheck_knows_the_sub_path(app: Make) -> None:
+    server = app("--outside-url", "http://h.example/sub")
+    create(server, "alice", "pw")
+    server.add_index("alice/closed", acl_read=["alice"])
+
+    answer = server("/sub/+authcheck", {"X-Original-URI": f"/sub{CLOSED[0]}"})
+    assert answer.status == 401
