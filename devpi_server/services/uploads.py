@@ -31,6 +31,7 @@ from devpi_server.services.indexes import Index, Indexes
 from devpi_server.services.received import Form, ReceivedFile
 from devpi_server.store import zips
 from devpi_server.store.blobs import BlobStore
+from devpi_server.store.incoming import translated
 from devpi_server.store.meta import (
     Actor,
     FileKind,
@@ -129,7 +130,7 @@ class Uploads:
         content = _content(form)
         _expect_digests(form, content)
         version = form.one("version") or self._latest(target, project)
-        with os.fdopen(content.incoming.reader(), "rb") as file:
+        with translated("read a zip"), os.fdopen(content.incoming.reader(), "rb") as file:
             zips.members(file)
         filename = f"{project}-{version}.doc.zip"
         with self._meta.reading() as tables:

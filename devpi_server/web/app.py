@@ -121,6 +121,8 @@ def routes(
         Route(f"{index}/<project>/<version>/+doc", "pkg_read", docs.slash),
         Route(f"{index}/<project>/<version>/+doc/", "pkg_read", docs.page),
         Route(f"{index}/<project>/<version>/+doc/<path:path>", "pkg_read", docs.page),
+        Route(f"{index}/<project>/<version>/+d/", "pkg_read", docs.framed),
+        Route(f"{index}/<project>/<version>/+d/<path:path>", "pkg_read", docs.framed),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from urllib.parse import quote
 
 import bottle
 
@@ -40,6 +41,11 @@ class DocPages:
         headers["Content-Type"] = mimetypes.guess_type(path)[0] or "application/octet-stream"
         headers["Content-Length"] = str(len(page.content))
         return bottle.HTTPResponse(page.content, "200 OK", headers)
+
+    def framed(self, path: str = "", **_: str) -> bottle.HTTPResponse:
+        """``…/+d/<path>``, where devpi has the page in a frame: there is none here."""
+        steps = path.count("/") + 1
+        return found(f"{'../' * steps}+doc/{quote(path)}")
 
     def slash(self, **_: str) -> bottle.HTTPResponse:
         """``…/+doc`` without its slash."""

@@ -7,6 +7,7 @@ import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import urljoin
 
 import orjson
 import pytest
@@ -292,6 +293,14 @@ def test_documentation_is_served_page_by_page(server: App) -> None:
     assert server("/alice/dev/demo/1.0/+doc/api/index.html").body == b"api"
     again = server("/alice/dev/demo/1.0/+doc/index.html", {"If-None-Match": page.headers["ETag"]})
     assert again.status == 304
+
+
+@pytest.mark.parametrize("page", ["", "index.html", "api/index.html"])
+def test_the_frame_of_devpi_leads_to_the_page(server: App, page: str) -> None:
+    path = f"/alice/dev/demo/1.0/+d/{page}"
+
+    location = server(path).headers["Location"]
+    assert urljoin(path, location) == f"/alice/dev/demo/1.0/+doc/{page}"
 
 
 @pytest.mark.parametrize(
