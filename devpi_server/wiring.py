@@ -23,6 +23,7 @@ from devpi_server.services.access import Access
 from devpi_server.services.accounts import Accounts
 from devpi_server.services.docs import Docs
 from devpi_server.services.downloads import Downloads
+from devpi_server.services.identity import Identity
 from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.index_options import MIRROR
 from devpi_server.services.indexes import NOT_CONFIGURED, Configured, Indexes, Mirrored
@@ -179,6 +180,7 @@ def build(
         places=Blocking(max(1, settings.threads * 3 // 4)),
         observer=observer or AccessLog(sys.stderr),
         clock=clock,
+        identity=Identity(store.meta),
         status=Status(mirrors.status, clock),
         outside_url=settings.outside_url,
         trusted_proxy=settings.trusted_proxy,

@@ -12,6 +12,7 @@ from devpi_server.observe import Observer
 from devpi_server.services.access import ACTIONS, Access
 from devpi_server.services.accounts import RESERVED, Accounts
 from devpi_server.services.downloads import Downloads
+from devpi_server.services.identity import Identity
 from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
@@ -168,6 +169,7 @@ def application(
     observer: Observer,
     clock: Clock,
     status: Status,
+    identity: Identity,
     outside_url: str | None,
     trusted_proxy: str | None,
 ) -> Application:
@@ -180,7 +182,7 @@ def application(
     all_routes = routes(simple, files, Ops(status), people, forms, docs, own, guard)
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
-    app = Outside(app, outside_url, trusted_proxy)
+    app = _named(Outside(app, outside_url, trusted_proxy), identity)
     return Application(_patient(app, places), hot, all_routes, access.anybody_uploads)
 
 
@@ -230,6 +232,18 @@ def _observed(app: WSGIApp, observer: Observer, clock: Clock) -> WSGIApp:
             origin = next((value for name, value in headers if name == "X-Devpi-Cache"), "-")
             observer.answered(event(environ, status, origin, clock))
             return start_response(status, headers, *rest)
+
+        return app(environ, start)
+
+    return answer
+
+
+def _named(app: WSGIApp, identity: Identity) -> WSGIApp:
+    """Every response says which server it is from."""
+
+    def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *rest: object) -> object:
+            return start_response(status, [*headers, *identity.headers()], *rest)
 
         return app(environ, start)
 

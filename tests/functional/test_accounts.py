@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fakes import FakeClock
 from server import App, Response
+from upstream import Upstream
 
 from devpi_server.services import apitokens
 from devpi_server.store.meta import AuditRow
@@ -103,6 +104,49 @@ def test_only_an_unknown_index_has_no_api(server: App, path: str, status: int) -
 
 def test_a_browser_gets_no_api(server: App) -> None:
     assert server("/+api", {"Accept": "text/html"}).status == 404
+
+
+# Every response
+
+_ALWAYS = {"api-version", "server-version", "serial", "uuid", "primary-uuid", "master-uuid"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/+api", 200),
+        ("/nobody", 404),
+        ("/root/pypi/+simple/demo/", 404),
+        ("/%00", 404),
+    ],
+)
+def test_every_response_says_which_server_it_is_from(server: App, path: str, status: int) -> None:
+    answer = server.request("GET", path)
+
+    assert answer.status == status
+    assert {f"x-devpi-{name}" for name in _ALWAYS} <= {name.lower() for name in answer.headers}
+    assert answer.headers["X-Devpi-Api-Version"] == "2"
+
+
+def test_so_do_pages_from_memory(server: App, up: Upstream) -> None:
+    up.release("demo", "1.0")
+    for _ in range(3):
+        assert server("/simple/demo/").headers["X-Devpi-Api-Version"] == "2"
+
+
+def test_the_serial_counts_what_the_request_itself_has_changed(server: App) -> None:
+    before = int(server.request("GET", "/").headers["X-Devpi-Serial"])
+
+    assert int(create(server, "bob").headers["X-Devpi-Serial"]) == before + 1
+    assert int(server.request("GET", "/").headers["X-Devpi-Serial"]) == before + 1
+
+
+def test_all_processes_are_one_server(app: Make, server: App) -> None:
+    uuids = {each.request("GET", "/").headers["X-Devpi-Uuid"] for each in (server, app())}
+
+    assert len(uuids) == 1
+    assert "" not in uuids
 
 
 # Logging in
