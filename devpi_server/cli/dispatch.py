@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from devpi_server.cli import doctor, server, token
+from devpi_server.cli import audit, doctor, server, token
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
-    {"doctor": doctor.main, "token": token.main}
+    {"audit": audit.main, "doctor": doctor.main, "token": token.main}
 )
 
 

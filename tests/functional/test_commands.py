@@ -16,12 +16,19 @@ from commanding import Shell
 from server import App
 
 from devpi_server import __version__
-from devpi_server.cli import genconfig, gensecret, init, passwd, token
+from devpi_server.cli import audit, genconfig, gensecret, init, passwd, token
 from devpi_server.cli.command import Command
 from devpi_server.main import main as server
 from devpi_server.services.passwords import Passwords
 
-COMMANDS = [init.main, passwd.main, gensecret.main, genconfig.main, *token.COMMANDS.values()]
+COMMANDS = [
+    init.main,
+    passwd.main,
+    gensecret.main,
+    genconfig.main,
+    audit.main,
+    *token.COMMANDS.values(),
+]
 
 
 @pytest.fixture
@@ -358,3 +365,25 @@ def test_the_commands_of_token_are_told(capsys: pytest.CaptureFixture[str]) -> N
     assert server(["token"]) == 2
     assert server(["token", "revok"]) == 2
     assert "did you mean revoke?" in capsys.readouterr().err
+
+
+# devpi-server audit
+
+
+def test_audit_tells_what_was_changed_the_oldest_first(shell: Shell) -> None:
+    shell(init.main)
+    app = App("--datadir", str(shell.datadir))
+    app.seen_from("192.0.2.7").request("PUT", "/alice", {"password": "pw", "email": "a@b.example"})
+    app.services.close()
+
+    *_, last = shell(audit.main).out.splitlines()
+    assert last.split("  ")[1:] == [":ANONYMOUS:", "192.0.2.7", "user_create", "alice"]
+    told = shell(audit.main, "--json", "--last", "1").json
+    assert [(row["from"], row["action"], row["target"]) for row in told["audit"]] == [
+        ("192.0.2.7", "user_create", "alice")
+    ]
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "10000000"])
+def test_audit_wants_a_number(shell: Shell, number: str) -> None:
+    assert shell(audit.main, "--last", number).code == 2
