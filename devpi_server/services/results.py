@@ -11,7 +11,7 @@ from devpi_server.errors import NoSuchFile
 from devpi_server.services.access import Principal
 from devpi_server.services.accounts import Origin
 from devpi_server.services.indexes import Indexes
-from devpi_server.store.blobs import BlobStore
+from devpi_server.store.blobs import BlobStore, keep
 from devpi_server.store.meta import Actor, FileKind, LogEntry, MetaStore, StoredFile
 
 LARGEST = 16 * 1024 * 1024  # bytes of one result
@@ -39,12 +39,7 @@ class Results:
         if target.stage is None:
             raise NoSuchFile("no such file")
         target.stage.find(path)
-        incoming = self._blobs.incoming()
-        try:
-            incoming.write(result)
-            blob = incoming.commit()
-        finally:
-            incoming.abandon()
+        blob = keep(self._blobs, result)
         now = self._clock()
         with self._meta.writing(Actor(principal.name, origin.address)) as tables:
             tested = tables.files.find(target.row.id, filename)

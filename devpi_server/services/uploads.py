@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from devpi_server import names
 from devpi_server.concurrency import Clock
 from devpi_server.errors import (
     BadRequest,
-    Conflict,
     DigestMismatch,
     Forbidden,
     InvalidForm,
     InvalidName,
     NoSuchVersion,
-    NotFound,
 )
 from devpi_server.names import NormalizedName
-from devpi_server.services import artefact, metadata_fields, provenance
+from devpi_server.services import artefact, metadata_fields, provenance, room
 from devpi_server.services.access import Principal, may_upload
 from devpi_server.services.accounts import Origin
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.services.received import Form, ReceivedFile
 from devpi_server.store import zips
-from devpi_server.store.blobs import BlobStore
+from devpi_server.store.blobs import BlobStore, keep
 from devpi_server.store.incoming import translated
 from devpi_server.store.meta import (
     Actor,
@@ -39,7 +37,6 @@ from devpi_server.store.meta import (
     MetaStore,
     Release,
     StoredFile,
-    Tables,
 )
 
 # The fields in which clients state digests of the file, and what they are called here.
@@ -73,7 +70,7 @@ class Uploads:
 
         :raises InvalidForm: it names no project or version.
         """
-        target = self._target(index)
+        target = room.taker(self._indexes, index)
         project, version = _named(form)
         _expect_allowed(principal, target, project)
         fields = metadata_fields.of_form(form)
@@ -89,7 +86,7 @@ class Uploads:
         :raises DigestMismatch: other bytes arrived than the client has.
         :raises Conflict: a file of this name is there, and may not be replaced.
         """
-        target = self._target(index)
+        target = room.taker(self._indexes, index)
         project, version = _named(form)
         _expect_allowed(principal, target, project)
         content = _content(form)
@@ -98,7 +95,8 @@ class Uploads:
             found = artefact.inspect(file, content.filename, name=form.one("name"), version=version)
         attestations = provenance.of_form(form)
         with self._meta.reading() as tables:
-            _expect_room(tables, target, project, content.filename, content.sha256)
+            room.expect_room(tables, target, project, content.filename, content.sha256)
+        now = self._clock()
         stored = StoredFile(
             project=project,
             version=found.version,
@@ -106,12 +104,13 @@ class Uploads:
             filename=content.filename,
             sha256=content.incoming.commit().sha256,
             size=content.size,
-            uploaded=self._clock(),
+            uploaded=now,
             digests={"md5": content.md5, "blake2b_256": content.blake2b_256},
             requires_python=found.requires_python or form.one("requires_python"),
             metadata=self._kept(found.metadata),
             signature=self._kept(_signature(form)),
             provenance=self._kept(attestations),
+            log=(LogEntry("upload", principal.name, now, dst=index),),
         )
         fields = metadata_fields.of_artefact(found) | metadata_fields.of_form(form)
         return self._add(principal, origin, target, stored, fields)
@@ -121,7 +120,7 @@ class Uploads:
 
         :raises NoSuchVersion: no version is given, and the project has none.
         """
-        target = self._target(index)
+        target = room.taker(self._indexes, index)
         name = form.one("name")
         if name is None:
             raise InvalidForm("the form has no name")
@@ -134,7 +133,8 @@ class Uploads:
             zips.members(file)
         filename = f"{project}-{version}.doc.zip"
         with self._meta.reading() as tables:
-            _expect_room(tables, target, project, filename, content.sha256)
+            room.expect_room(tables, target, project, filename, content.sha256)
+        now = self._clock()
         stored = StoredFile(
             project=project,
             version=version,
@@ -142,7 +142,8 @@ class Uploads:
             filename=filename,
             sha256=content.incoming.commit().sha256,
             size=content.size,
-            uploaded=self._clock(),
+            uploaded=now,
+            log=(LogEntry("upload", principal.name, now, dst=index),),
         )
         return self._add(principal, origin, target, stored, {})
 
@@ -156,33 +157,17 @@ class Uploads:
     ) -> Uploaded:
         """Make it a file of its release, in one transaction."""
         with self._meta.writing(Actor(principal.name, origin.address)) as tables:
-            if tables.indexes.get(target.name) is None:
-                raise NotFound(f"The stage {target.name} could not be found.")
-            before = _expect_room(tables, target, stored.project, stored.filename, stored.sha256)
+            room.expect_there(tables, target)
             release = tables.releases.get(target.row.id, stored.project, stored.version)
             known = release.fields if release is not None else {"version": stored.version}
             put = Release(stored.project, stored.version, {**known, **fields})
             tables.releases.put(target.row.id, put)
-            if before is not None and before.sha256 == stored.sha256:
-                stored = _refreshed(before, stored)
-                if stored == before:
-                    return Uploaded(before, is_new=False)
-            else:
-                stored = replace(stored, log=_log(before, principal, target, stored))
-            kept = tables.files.put(target.row.id, stored)
-            detail = {"sha256": stored.sha256, "size": stored.size}
-            tables.note("upload", f"{target.name}/{stored.filename}", detail)
-        return Uploaded(kept, is_new=before is None or before.sha256 != stored.sha256)
-
-    def _target(self, name: str) -> Index:
-        """The index, which takes uploads.
-
-        :raises NotFound: it does not; with the status that devpi's client knows.
-        """
-        index = self._indexes.find(name)
-        if index.stage is None:
-            raise NotFound("cannot submit to mirror index")
-        return index
+            kept, before = room.place(tables, target, stored, principal.name, stored.uploaded)
+            is_new = before is None or before.sha256 != stored.sha256
+            if kept != before:
+                detail = {"sha256": stored.sha256, "size": stored.size}
+                tables.note("upload", f"{target.name}/{stored.filename}", detail)
+        return Uploaded(kept, is_new)
 
     def _latest(self, target: Index, project: NormalizedName) -> str:
         with self._meta.reading() as tables:
@@ -192,15 +177,7 @@ class Uploads:
         return names.newest(release.version for release in releases)
 
     def _kept(self, data: bytes | None) -> str | None:
-        """The digest of the data, once it is a blob."""
-        if data is None:
-            return None
-        incoming = self._blobs.incoming()
-        try:
-            incoming.write(data)
-            return incoming.commit().sha256
-        finally:
-            incoming.abandon()
+        return None if data is None else keep(self._blobs, data).sha256
 
 
 def _named(form: Form) -> tuple[NormalizedName, str]:
@@ -241,54 +218,6 @@ def _expect_digests(form: Form, content: ReceivedFile) -> None:
                 f"{content.filename[:200]} arrived with another {field.partition('_')[0]} than the "
                 "form says, send it again"
             )
-
-
-def _expect_room(
-    tables: Tables, target: Index, project: NormalizedName, filename: str, sha256: str
-) -> StoredFile | None:
-    """The file that is there under this name, which may be replaced or has the same bytes.
-
-    :raises Conflict: it has others, or one of nearly this name is there.
-    """
-    key = _twin_key(filename)
-    for file in tables.files.of(target.row.id, project):
-        if file.filename == filename:
-            if file.sha256 != sha256 and not target.options.volatile:
-                raise Conflict(f"File already exists: {filename} in non-volatile index")
-            return file
-        if _twin_key(file.filename) == key:
-            raise Conflict(f"File already exists: {filename}, spelled {file.filename}")
-    other = tables.files.find(target.row.id, filename)
-    if other is not None:
-        raise Conflict(f"File already exists: {filename}, of project {other.project}")
-    return None
-
-
-def _twin_key(filename: str) -> str:
-    """Equal for names that an installer takes for one file."""
-    return filename.lower().replace("_", "-").replace(".", "-")
-
-
-def _refreshed(before: StoredFile, again: StoredFile) -> StoredFile:
-    """A file that was sent again, with the companions of both."""
-    return replace(
-        before,
-        signature=again.signature or before.signature,
-        provenance=again.provenance or before.provenance,
-    )
-
-
-def _log(
-    before: StoredFile | None, principal: Principal, target: Index, stored: StoredFile
-) -> tuple[LogEntry, ...]:
-    """What happened to the file (devpi.md 1.6): an upload, over earlier ones perhaps."""
-    entries = []
-    if before is not None:
-        counts = [entry.count or 0 for entry in before.log if entry.what == "overwrite"]
-        count = max(counts, default=0) + 1
-        entries.append(LogEntry("overwrite", principal.name, stored.uploaded, count=count))
-    entries.append(LogEntry("upload", principal.name, stored.uploaded, dst=target.name))
-    return tuple(entries)
 
 
 def _signature(form: Form) -> bytes | None:

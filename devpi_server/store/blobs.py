@@ -76,3 +76,16 @@ def expect_held(blobs: BlobStore, digests: Iterable[str]) -> None:
     for sha256 in digests:
         if blobs.find(sha256) is None:
             raise Busy("the same bytes were just being deleted, try again")
+
+
+def keep(blobs: BlobStore, data: bytes) -> Blob:
+    """Store the data, durably.
+
+    :raises StoreError: the disk is sick.
+    """
+    incoming = blobs.incoming()
+    try:
+        incoming.write(data)
+        return incoming.commit()
+    finally:
+        incoming.abandon()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from devpi_server import names
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link
-from devpi_server.store.blobs import Blob, BlobStore, IncomingBlob
+from devpi_server.store.blobs import Blob, BlobStore, keep
 from devpi_server.store.heldfiles import Fact, Facts, HeldFile, HeldFiles
 
 
@@ -49,12 +49,7 @@ class Shelf:
 
         :param path: of the wheel.
         """
-        incoming: IncomingBlob = self.blobs.incoming()
-        try:
-            incoming.write(metadata)
-            blob = incoming.commit()
-        finally:
-            incoming.abandon()
+        blob = keep(self.blobs, metadata)
         return self.record(path + names.METADATA, project, link.url, blob)
 
     def record(self, path: str, project: str, url: str, blob: Blob) -> HeldFile:
