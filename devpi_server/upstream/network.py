@@ -8,8 +8,10 @@ forms of these) only if
 * it is one that the host of a configured address stands for: the mirror's own,
   any port; of a name only as long as it has never stood for a public address,
   so that who owns the name cannot point it at our network later, or
-* the request goes to a configured host and port themselves, and the address is
-  not link-local: that is what was configured.
+* the request goes to a configured host and port themselves: that is what was
+  configured.
+
+The last two are not for link-local addresses: clouds hand out credentials there.
 
 It is checked on the very address that is connected to, so no answer of the DNS
 comes between the check and the connection.  Through a proxy, the proxy
@@ -112,9 +114,8 @@ class Boundary:
             return
         if any(ip in network for network in self._allowed):
             return
-        if (host, port) in self._configured and not (ip.is_link_local or ip == _METADATA):
-            return
-        if ip in self._own_addresses():
+        is_own = (host, port) in self._configured or ip in self._own_addresses()
+        if is_own and not (ip.is_link_local or ip == _METADATA):
             return
         raise OffLimits(
             f"{host} leads into a private network ({address}), "

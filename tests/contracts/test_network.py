@@ -235,6 +235,15 @@ def test_a_public_name_cannot_move_into_our_network() -> None:
         boundary.expect("index.test", 443, "169.254.169.254")
 
 
+@pytest.mark.parametrize("address", ["169.254.169.254", "168.63.129.16", "fe80::1"])
+def test_where_clouds_hand_out_credentials_is_opened_by_the_option_only(address: str) -> None:
+    """Also where it is configured: over HTTP, a user may do that."""
+    host = f"[{address}]" if ":" in address else address
+    with pytest.raises(OffLimits):
+        Boundary([f"http://{host}/"], ()).expect(host, 80, address)
+    Boundary([f"http://{host}/"], (address,)).expect(host, 80, address)
+
+
 def test_the_configured_origin_may_move() -> None:
     """Another answer of the DNS heals without a restart."""
     boundary = Boundary(["https://index.test/simple/"], (), resolve=Resolver("151.101.0.223"))
