@@ -60,6 +60,7 @@ class Settings:
     secretfile: Path | None = None
     login_lifetime: float = 36000.0
     restrict_modify: tuple[str, ...] | None = None  # None: anybody may
+    push_networks: tuple[str, ...] | None = None  # None: only root pushes into private ones
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,9 @@ OPTIONS = (
     Option("restrict-modify", option_values.modifiers, None, "SPEC", "security",
            "users and :groups, with commas between, that alone may create and change users and "
            "indexes; root has to be one of them"),
+    Option("push-networks", option_values.networks, None, "NETWORKS", "security",
+           "private networks, as 10.0.0.0/8, with servers that anybody may push releases to; "
+           "elsewhere in private networks, only root may", many=True),
     Option("bottleserver", option_values.word, "waitress", "TYPE", "deploy",
            "server to run on: waitress, granian or another that bottle knows"),
     Option("debug", option_values.switch, "no", "", "deploy", "log everything"),

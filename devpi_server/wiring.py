@@ -30,6 +30,9 @@ from devpi_server.services.indexes import NOT_CONFIGURED, Configured, Indexes, M
 from devpi_server.services.logins import LoginTokens
 from devpi_server.services.pages import Pages
 from devpi_server.services.passwords import Passwords
+from devpi_server.services.picking import Fetching
+from devpi_server.services.publishing import Publishing
+from devpi_server.services.push import Push
 from devpi_server.services.results import Results
 from devpi_server.services.status import MirrorStatus, Status
 from devpi_server.services.throttle import Throttle
@@ -62,6 +65,7 @@ from devpi_server.upstream.flat import Flat
 from devpi_server.upstream.memory import give_back_large_blocks
 from devpi_server.upstream.origins import Origins
 from devpi_server.upstream.pages import PageCache
+from devpi_server.upstream.publish import HttpPublisher
 from devpi_server.upstream.refresh import Refresher, Rules
 from devpi_server.upstream.roots import RootCache
 from devpi_server.upstream.shelf import Shelf
@@ -71,6 +75,7 @@ from devpi_server.upstream.wrapped import Unlisted
 from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.app import Application, application
 from devpi_server.web.docs import DocPages
+from devpi_server.web.push import PushApi
 from devpi_server.web.uploads import UploadForms
 from devpi_server.workers.ahead import Ahead
 from devpi_server.workers.follow import Follow
@@ -165,6 +170,18 @@ def build(
     accounts = _accounts(settings, store, access, passwords or Passwords(), clock)
     uploads = Uploads(store.meta, store.blobs, indexes, clock)
     results = Results(store.meta, store.blobs, indexes, clock)
+    downloads = Downloads(indexes)
+    # A quarter of the threads is kept for requests that need no upstream.
+    places = Blocking(max(1, settings.threads * 3 // 4))
+    push = Push(
+        store.meta,
+        store.blobs,
+        indexes,
+        access,
+        Fetching(downloads, store.blobs, clock),
+        Publishing(store.meta, store.blobs, _publisher(settings, clock), places),
+        clock,
+    )
     app = application(
         indexes=indexes,
         access=access,
@@ -174,10 +191,10 @@ def build(
         people=AccountsApi(accounts, indexes, config),
         config=config,
         incoming=store.incoming,
+        pushes=PushApi(push),
         pages=Pages(),
-        downloads=Downloads(indexes),
-        # A quarter of the threads is kept for requests that need no upstream.
-        places=Blocking(max(1, settings.threads * 3 // 4)),
+        downloads=downloads,
+        places=places,
         observer=observer or AccessLog(sys.stderr),
         clock=clock,
         identity=Identity(store.meta),
@@ -265,6 +282,11 @@ def _accounts(
 ) -> Accounts:
     logins = LoginTokens(_secret(settings), settings.login_lifetime, clock)
     return Accounts(store.meta, access, passwords, logins, Throttle(), clock)
+
+
+def _publisher(settings: Settings, clock: Clock) -> HttpPublisher:
+    networks = settings.push_networks or ()
+    return HttpPublisher(timeout=settings.request_timeout, clock=clock, networks=networks)
 
 
 def _open_store(folder: Path, clock: Clock) -> _Store:

@@ -8,7 +8,7 @@ user, and never more.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -73,6 +73,15 @@ def may_read(principal: Principal, options: IndexOptions, projects: Projects = (
     return is_listed(principal, options.acl_read) or is_owner(principal, options.owner)
 
 
+def _may_push(principal: Principal, options: IndexOptions, _: Projects) -> bool:
+    """Whether the principal may read any project at all; which one it is, the body tells."""
+    scope = principal.scope
+    if scope is None or options.is_public:
+        return may_read(principal, options)
+    unlimited = replace(principal, scope=None)
+    return scope.reaches(READ, options.name) and may_read(unlimited, options)
+
+
 def may_upload(principal: Principal, options: IndexOptions, projects: Projects = ()) -> bool:
     """Whether the principal may add files of one of the projects; of none: of any at all."""
     scope = principal.scope
@@ -122,6 +131,7 @@ INDEX_ACTIONS: Mapping[str, _Rule] = MappingProxyType(
         "index_read": _Rule(may_read, "no permission to read"),
         "refresh": _Rule(may_read, "no permission to read"),
         "upload": _Rule(may_upload, "no permission to submit"),
+        "push": _Rule(_may_push, "no permission to read"),
         "toxresult_upload": _Rule(_may_add_results, "no permission to add test results"),
         "remove": _Rule(_may_remove, "no permission to remove"),
         "yank": _Rule(_may_remove, "no permission to yank"),
@@ -129,6 +139,8 @@ INDEX_ACTIONS: Mapping[str, _Rule] = MappingProxyType(
         "index_delete": _Rule(_may_manage, "no permission to delete index"),
     }
 )
+# Of these, the body names the project: a token for some projects only has to come that far.
+_NAMED_BY_BODY = frozenset({"upload", "push"})
 # Actions that anybody may do; what they answer may depend on who asks.
 OPEN_ACTIONS = frozenset({"home", "status", "api", "login", "authcheck", "user_list", "user_read"})
 # Actions upon a user and what belongs to it, but to no index that is there.
@@ -188,7 +200,9 @@ class Access:
         options = options_of(self._indexes.row(name))
         rule = INDEX_ACTIONS[action]
         is_seen = may_read(principal, options, projects)
-        if not is_seen and not (action == "upload" and may_upload(principal, options, projects)):
+        if not is_seen and not (
+            action in _NAMED_BY_BODY and rule.may(principal, options, projects)
+        ):
             if principal.user is None:
                 raise _refused(principal, rule.refusal)
             raise NoSuchIndex(f"The stage {name} could not be found.")

@@ -135,7 +135,7 @@ class Downloads:
             return self._settled(path, wanted, joined)
         again = files.find(path)
         if again is None:
-            raise NoSuchFile(f"{wanted.link.filename} has just been removed from the cache")
+            raise _removed(wanted)
         return _ready(*again)
 
     def held(self, index: str, path: str) -> Ready | None:
@@ -148,6 +148,31 @@ class Downloads:
         if found.stage is not None:
             return _uploaded(*found.stage.find(path))
         return self._held(_owned(found), path)
+
+    def fetch(self, mirror: str, path: str, within: float) -> Ready:
+        """The file of a mirror, whole and held, also where clients are sent elsewhere for it.
+
+        :param path: as of ``open``.
+        :param within: seconds; it may go on arriving after them.
+        :raises TimedOut: it has not come by then.
+        :raises NotFound: as ``open`` does, and the other errors, too.
+        """
+        owner = _owned(self._indexes.find(mirror))
+        held = self._held(owner, path)
+        if held is not None:
+            return held
+        wanted = self._wanted(owner, path)
+        if isinstance(wanted, Ready):
+            return wanted
+        joined = owner.mirror.files.join(wanted)
+        if isinstance(joined, Arriving):
+            if not wait_for((path, "finished"), joined.finished, within):
+                raise TimedOut(f"{wanted.link.filename} is still being fetched, try again later")
+            joined.finished.result()
+        again = owner.mirror.files.find(path)
+        if again is None:
+            raise _removed(wanted)
+        return _ready(*again)
 
     def _held(self, index: _Owner, path: str) -> Ready | None:
         files = index.mirror.files
@@ -227,11 +252,14 @@ class Downloads:
                 if made is not None:
                     return made
             digests = link.core_metadata
+        elif ending == names.SIGNATURE:
+            digests = {} if link.gpg_sig else None
         else:
-            digests = {} if ending == names.SIGNATURE and link.gpg_sig else None
+            digests = {} if link.provenance is not None else None
         if digests is None:
             raise NoSuchFile(f"there is no {ending} of {link.filename}")
-        companion = Link(link.filename + ending, link.url + ending, digests)
+        url = link.provenance if ending == names.PROVENANCE else None
+        companion = Link(link.filename + ending, url or link.url + ending, digests)
         return Wanted(path, project, companion)
 
     def _metadata_of_held(self, index: _Owner, base: str, link: Link) -> Ready | None:
@@ -306,6 +334,10 @@ class Downloads:
         if cannot_tell is not None:
             raise cannot_tell
         raise NoSuchFile(f"the index has no file {filename} at this address")
+
+
+def _removed(wanted: Wanted) -> NoSuchFile:
+    return NoSuchFile(f"{wanted.link.filename} has just been removed from the cache")
 
 
 def _owned(index: Index) -> _Owner:

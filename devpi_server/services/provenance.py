@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from devpi_server.errors import InvalidForm
@@ -37,3 +39,19 @@ def of_form(form: Form) -> bytes | None:
         return None
     bundle = {"publisher": None, "attestations": found}
     return orjson.dumps({"version": 1, "attestation_bundles": [bundle]})
+
+
+def attestations(document: bytes) -> list[dict[str, Any]]:
+    """The attestations of a provenance object, whoever published them; none if it is no such."""
+    try:
+        found: Any = orjson.loads(document)
+        bundles = [bundle["attestations"] for bundle in found["attestation_bundles"]]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return []
+    return [
+        each
+        for bundle in bundles
+        if isinstance(bundle, list)
+        for each in bundle
+        if isinstance(each, dict)
+    ]

@@ -13,10 +13,11 @@ the request itself; here that happens once an origin.
 from __future__ import annotations
 
 import email.utils
+import logging
 import ssl
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,15 @@ from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
 
 from devpi_server import __version__
 from devpi_server.concurrency import Alarm, BoundedCache, Budget, Clock
-from devpi_server.errors import Corrupt, Denied, Failed, TimedOut, Unreachable, Unsupported
+from devpi_server.errors import (
+    Corrupt,
+    Denied,
+    Failed,
+    TimedOut,
+    Unreachable,
+    Unsupported,
+    UpstreamError,
+)
 from devpi_server.upstream.addresses import (
     expect_web_address,
     host_of,
@@ -42,6 +51,8 @@ from devpi_server.upstream.bodies import Body, length_of, let_go, translated, wh
 from devpi_server.upstream.connections import Adapter, Certificates
 from devpi_server.upstream.network import Boundary, Dialler, endpoint
 from devpi_server.upstream.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
 
 # PEP 691: JSON first, HTML where that is all there is.
 ACCEPT_PAGE = (
@@ -63,6 +74,8 @@ _FILE_GAP = 3  # wait for an answer, or the next bytes, of a file
 _REDIRECTED_IN_ALL = 6  # until where redirects lead in the end is asked
 _PAGE_IN_ALL = 6  # a page that trickles in
 _ANSWER_IN_ALL = 12
+_FORM_ANSWERED = 24  # a server looks through an upload before it answers
+_LARGEST_REPLY = 64 * 1024  # bytes of what is said to a form
 _LOOK = 0.25  # between two looks for what is past its deadline
 _LOOK_AT_LEAST_EVERY = 1.0  # seconds
 # Asked for the credentials of every machine that a netrc file does not name.
@@ -85,6 +98,17 @@ class Route:
     proxy: str | None = field(repr=False)  # None: directly; may hold a password
     context: ssl.SSLContext  # for https
     dialler: Dialler
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is said to a form that was sent."""
+
+    status: int
+    reason: str
+    content_type: str
+    text: str  # its beginning
+    location: str | None
 
 
 class RequestsClient:
@@ -233,6 +257,46 @@ class RequestsClient:
         self._expect_ok(response)
         raise AssertionError  # it has raised
 
+    def publish(
+        self, url: str, form: Iterable[bytes], content_type: str, authorization: str | None
+    ) -> Reply:
+        """Send a form, once and nowhere else.
+
+        :param form: with a length and a ``read``; is read while it is sent.
+        :param authorization: all that is said of who sends it.
+        """
+        expect_web_address(url)
+        headers = {
+            "Accept": "text/plain, application/json;q=0.9, */*;q=0.1",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+            "Content-Type": content_type,
+        }
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        prepared = self._prepared("POST", url, headers, form)
+        waits = (self._timeout * _FILE_GAP, self._timeout * _FORM_ANSWERED)
+        response = self._once(prepared, url, waits)
+        with closing(response):
+            return Reply(
+                response.status_code,
+                response.reason or "",
+                response.headers.get("Content-Type", ""),
+                self._beginning(response),
+                response.headers.get("Location"),
+            )
+
+    def _beginning(self, response: requests.Response) -> str:
+        text = bytearray()
+        try:
+            for chunk in Body(response, time.monotonic() + self._timeout * _PAGE_IN_ALL).chunks():
+                text += chunk
+                if len(text) > _LARGEST_REPLY:
+                    break
+        except UpstreamError as error:  # the status is said already
+            log.debug("what %s says breaks off: %s", host_of(response.url), error.message)
+        return text[:_LARGEST_REPLY].decode("utf-8", "replace")
+
     def close(self) -> None:
         """Close the connections that are kept open."""
         self._adapter.close()
@@ -322,31 +386,38 @@ class RequestsClient:
         self, method: str, url: str, headers: dict[str, str], gap: float, body: bytes | None
     ) -> requests.Response:
         """One request; a broken connection gets a second try on a new one."""
-        origin = self._origin(url)
-        if origin.proxied:
-            self._boundary.expect_name(*endpoint(url))
-        headers = headers | {"User-Agent": self._user_agent}
-        if origin.authorization:
-            headers["Authorization"] = origin.authorization
-        with translated(url):
-            prepared = requests.Request(
-                method, without_userinfo(url), headers=headers, data=body
-            ).prepare()
+        authorization = self._origin(url).authorization
+        if authorization:
+            headers = headers | {"Authorization": authorization}
+        prepared = self._prepared(method, url, headers, body)
         for last in (False, True):
             try:
-                with translated(url):
-                    return self._adapter.send(
-                        prepared,
-                        stream=True,
-                        timeout=(self._timeout, gap),
-                        proxies=origin.proxies,
-                    )
+                return self._once(prepared, url, (self._timeout, gap))
             except Unreachable:
                 if last:
                     raise
                 # Idle connections to a host that has gone away are all bad at once.
                 self._adapter.close()
         raise AssertionError  # the loop has returned or raised
+
+    def _prepared(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | Iterable[bytes] | None
+    ) -> requests.PreparedRequest:
+        if self._origin(url).proxied:
+            self._boundary.expect_name(*endpoint(url))
+        headers = headers | {"User-Agent": self._user_agent}
+        with translated(url):
+            return requests.Request(
+                method, without_userinfo(url), headers=headers, data=body
+            ).prepare()
+
+    def _once(
+        self, prepared: requests.PreparedRequest, url: str, waits: tuple[float, float]
+    ) -> requests.Response:
+        """:param waits: seconds to connect and to go on sending, and for an answer to begin."""
+        proxies = self._origin(url).proxies
+        with translated(url):
+            return self._adapter.send(prepared, stream=True, timeout=waits, proxies=proxies)
 
     def _origin(self, url: str) -> _Origin:
         key = origin_of(url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import bottle
@@ -27,6 +27,7 @@ from devpi_server.web.indexes import IndexesApi
 from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
 from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
+from devpi_server.web.push import PushApi
 from devpi_server.web.simple import SimplePages, found, moved
 from devpi_server.web.uploads import UploadForms
 
@@ -54,6 +55,7 @@ class Route:
     handler: Handler
     method: str = "GET"  # HEAD goes wherever GET goes
     index: str | None = None  # the index that it is about, where the address does not name it
+    body: str = ""  # content type that it is for, beside a route of the same rule for the others
 
 
 def routes(
@@ -64,6 +66,7 @@ def routes(
     forms: UploadForms,
     docs: DocPages,
     config: IndexesApi,
+    pushes: PushApi,
     guard: AccessPlugin,
 ) -> list[Route]:
     """All routes."""
@@ -108,6 +111,8 @@ def routes(
         Route("/<user>/+tokens/<token>", "token", people.revoke_token, "DELETE"),
         # Every index by its own name.
         *_at(index, "upload", forms.post, "POST"),
+        *_at(index, "push", pushes.push, "PUSH"),
+        *_at(index, "push", pushes.push, "POST", "application/json"),
         Route(f"{index}/+simple", "pkg_list", lambda **_: moved("+simple/")),
         Route(f"{index}/+simple/", "pkg_list", simple.all_projects),
         Route(f"{index}/+simple/<project>", "pkg_read", simple.slash),
@@ -134,9 +139,14 @@ def home(people: AccountsApi) -> object:
     return people.users()
 
 
-def _at(rule: str, action: str, handler: Handler, method: str = "GET") -> tuple[Route, Route]:
+def _at(
+    rule: str, action: str, handler: Handler, method: str = "GET", body: str = ""
+) -> tuple[Route, Route]:
     """The route with and without a slash at its end, as devpi has both."""
-    return Route(rule, action, handler, method), Route(f"{rule}/", action, handler, method)
+    with_slash, without = (
+        Route(each, action, handler, method, body=body) for each in (f"{rule}/", rule)
+    )
+    return without, with_slash
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +173,7 @@ def application(
     docs: DocPages,
     config: IndexConfig,
     incoming: Incoming,
+    pushes: PushApi,
     pages: Pages,
     downloads: Downloads,
     places: Blocking,
@@ -179,7 +190,7 @@ def application(
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
     own = IndexesApi(indexes, config, simple, incoming.spool)
-    all_routes = routes(simple, files, Ops(status), people, forms, docs, own, guard)
+    all_routes = routes(simple, files, Ops(status), people, forms, docs, own, pushes, guard)
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = _named(Outside(app, outside_url, trusted_proxy), identity)
@@ -193,13 +204,32 @@ def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
     app.install(ErrorsPlugin())
     app.install(guard)
     app.default_error_handler = _error
+    by_body: dict[tuple[str, str], dict[str, bottle.Route]] = {}
     for route in all_routes:
         if route.action not in ACTIONS:
             raise ValueError(f"{route.method} {route.rule} needs {route.action}, which is nothing")
         options = {"action": route.action, "index": route.index}
         rule = route.rule.replace("<user>", "<user:user>").replace("<index>", "<index:name>")
-        app.route(rule, route.method, route.handler, **options)
+        made = bottle.Route(app, rule, route.method, route.handler, **options)
+        by_body.setdefault((rule, route.method), {})[route.body] = made
+    for (rule, method), same in by_body.items():
+        if len(same) == 1:
+            app.add_route(same[""])
+        else:
+            app.route(rule, method, _chosen(same), skip=[True])  # the chosen one has the plugins
     return app
+
+
+def _chosen(routes: Mapping[str, bottle.Route]) -> Handler:
+    """The route for the content type of the body, or the one for all others."""
+
+    def handle(**arguments: str) -> object:
+        content_type = (bottle.request.environ.get("CONTENT_TYPE") or "").partition(";")[0]
+        route = routes.get(content_type.strip().lower(), routes[""])
+        answer: object = route.call(**arguments)
+        return answer
+
+    return handle
 
 
 def _error(response: bottle.HTTPError) -> bytes:

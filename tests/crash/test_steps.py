@@ -13,14 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from server import JSON, App, BrokenOff, Http, Response, ServerProcess
+from server import JSON, App, BrokenOff, Http, Response, ServerProcess, mirror_of
 from uploading import basic, upload
-from upstream.artefacts import wheel
+from upstream import Upstream
+from upstream.artefacts import sdist, wheel
 
 Files = dict[str, bytes]  # name → bytes
 HERE = Path(__file__).parent
 MINE = basic("alice", "pw")
 OLD, NEW = wheel("demo", "1.0"), wheel("demo", "1.0", requires=["x"])
+SDIST = sdist("demo", "1.0")
 MOST_STEPS = 60
 
 
@@ -72,14 +74,14 @@ class Site:
         return False
 
 
-def served(server: App) -> Files:
+def served(server: App, index: str = "alice/dev") -> Files:
     """Name → bytes of every file of the project, with its metadata being right."""
-    answer = server("/alice/dev/+simple/demo/", {"Accept": JSON})
+    answer = server(f"/{index}/+simple/demo/", {"Accept": JSON})
     if answer.status == 404:
         return {}
     found: Files = {}
     for file in answer.json["files"]:
-        path = f"/alice/dev/{file['url'].removeprefix('../../')}"
+        path = f"/{index}/{file['url'].removeprefix('../../')}"
         body = server(path).body
         assert hashlib.sha256(body).hexdigest() == file["hashes"]["sha256"]
         if "core-metadata" in file:
@@ -94,7 +96,11 @@ def nothing_under_way(site: Site) -> bool:
 
 
 def kill_at_each_step(
-    site: Site, change: Callable[[Http], Response], before: Files, after: Files
+    site: Site,
+    change: Callable[[Http], Response],
+    before: Files,
+    after: Files,
+    index: str = "alice/dev",
 ) -> None:
     """After a kill at any step, the index is as it was, or as it is to be."""
     site.save()
@@ -103,7 +109,7 @@ def kill_at_each_step(
         is_killed = site.is_killed_at(step, change)
         with site.serve() as server:
             assert nothing_under_way(site)
-            now = served(server)
+            now = served(server, index)
         if not is_killed:
             assert now == after
             break
@@ -138,3 +144,40 @@ def test_an_upload_over_another(tmp_path: Path) -> None:
         {OLD.filename: OLD.data},
         {NEW.filename: NEW.data},
     )
+
+
+@pytest.mark.timeout(240)
+def test_a_push(tmp_path: Path) -> None:
+    """Of several files, over one of them: all of it, or nothing."""
+    site = Site(tmp_path)
+    with site.serve() as server:
+        server.add_index("alice/next")
+        for index, file in (("next", OLD), ("dev", NEW), ("dev", SDIST)):
+            assert upload(server, f"alice/{index}", file, MINE).status == 200
+    new = {NEW.filename: NEW.data, SDIST.filename: SDIST.data}
+
+    def push(server: Http) -> Response:
+        asked = {"name": "demo", "version": "1.0", "targetindex": "alice/next"}
+        return server.request("PUSH", "/alice/dev", asked, MINE)
+
+    kill_at_each_step(site, push, {OLD.filename: OLD.data}, new, "alice/next")
+    with site.serve() as server:
+        assert served(server) == new
+
+
+@pytest.mark.timeout(240)
+def test_a_push_from_a_mirror(tmp_path: Path) -> None:
+    """The files are held; their metadata is read from them, and kept."""
+    with Upstream() as up:
+        file = up.release("demo", "1.0", sdist=True)
+        site = Site(tmp_path)
+        fetch = App(*mirror_of(up, site.datadir))
+        held = {name: fetch(link["url"]).body for name, link in fetch.links("demo").items()}
+        fetch.services.close()
+    assert held[file.filename] == file.data
+
+    def push(server: Http) -> Response:
+        asked = {"name": "demo", "version": "1.0", "targetindex": "alice/dev"}
+        return server.request("PUSH", "/root/pypi", asked, MINE)
+
+    kill_at_each_step(site, push, {}, held)

@@ -41,6 +41,7 @@ OF_INDEX = {
     "index_read": EVERYBODY,
     "refresh": EVERYBODY,
     "upload": UPLOADERS,
+    "push": EVERYBODY,
     "toxresult_upload": PEOPLE | {"upload token", "both token"},
     "remove": REMOVERS,
     "yank": REMOVERS,
@@ -105,8 +106,11 @@ class World:
         with self.server.services.meta.reading() as tables:
             return tables.serial
 
-    def ask(self, who: str, method: str, path: str) -> Response:
+    def ask(self, who: str, method: str, path: str, body: str = "") -> Response:
+        """:param body: the type of its content, of which there is none."""
         headers = {"Accept": "application/vnd.pypi.simple.v1+json, application/json"}
+        if body:
+            headers["Content-Type"] = body
         return self.client(who)(path, {**headers, **self.credentials[who]}, method=method)
 
     def client(self, who: str) -> Client:
@@ -165,6 +169,8 @@ def knowing(route: Route) -> set[str]:
     """Who may know of the closed index, at this route."""
     if route.action == "upload":
         return READERS | {"upload token"}
+    if route.action == "push":  # its body says of which project
+        return READERS
     # A token for one project sees that project, and not the index as a whole.
     about_one = "<project>" in route.rule or "<file>" in route.rule
     return READERS if about_one else READERS - {"both token"}
@@ -191,7 +197,7 @@ def test_what_is_not_allowed_is_refused_and_changes_nothing(
             continue
         for path in paths(route.rule, index):
             for method in [route.method, *(["HEAD"] if route.method == "GET" else [])]:
-                answer = world.ask(who, method, path)
+                answer = world.ask(who, method, path, route.body)
                 expected = refusal(who, route, index)
                 assert answer.status == expected, (who, method, path, route.action, answer)
                 checked += 1
@@ -212,7 +218,7 @@ def test_what_is_allowed_is_not_refused(
         if route.action in ("login", "authcheck"):
             continue
         for path in paths(route.rule, index):
-            answer = world.ask(who, route.method, path)
+            answer = world.ask(who, route.method, path, route.body)
             assert answer.status not in (401, 403), (who, route.method, path, answer)
             if route.index is None:  # else it is a page of an upstream that is not there
                 assert answer.status < 500, (who, route.method, path, answer)
