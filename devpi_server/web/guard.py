@@ -60,8 +60,10 @@ class AccessPlugin:
 
         The address is in ``X-Original-URI``.  The application's own routes and rules decide,
         so that the answer is the one that it would give itself; what is no address of ours
-        is nobody's secret.
+        is nobody's secret.  Without an address, it is only asked whether the login is good.
         """
+        if "HTTP_X_ORIGINAL_URI" not in bottle.request.environ and asking.principal().tried:
+            raise Unauthenticated("the user name, password or token is wrong")
         original = urlsplit(bottle.request.get_header("X-Original-URI", ""))
         path = unquote_to_bytes(original.path).decode("utf-8", "replace")
         path = path.removeprefix(bottle.request.environ.get("SCRIPT_NAME", "").rstrip("/"))

@@ -535,6 +535,15 @@ def test_authcheck_lets_everybody_to_what_is_open(closed: App, uri: str) -> None
     assert closed("/+authcheck", {"X-Original-URI": uri}).status == 200
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"), [({}, 200), (basic("alice", "pw"), 200), (basic("alice", "x"), 401)]
+)
+def test_without_an_address_authcheck_says_whether_the_login_is_good(
+    closed: App, sent: Mapping[str, str], status: int
+) -> None:
+    assert closed("/+authcheck", sent).status == status
+
+
 def test_authcheck_does_not_make_devpi_client_forget_its_login(closed: App) -> None:
     sent = {"X-Original-URI": CLOSED[0], "User-Agent": "devpi-client/7.3.0 (py3.11.7; linux)"}
 
