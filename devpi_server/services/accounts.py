@@ -3,6 +3,9 @@
 Root begins with the empty password, as in devpi.  It opens only from this very
 machine, until another one is set: a server that is new must not belong to whoever
 finds it first.
+
+A new password ends all logins, but root's first one: until then nobody could log in
+from elsewhere, and who has set it goes on as root, as users of devpi have learnt it.
 """
 
 from __future__ import annotations
@@ -206,7 +209,7 @@ class Accounts:
         with self._meta.writing(Actor(principal.name, origin.address)) as tables:
             now = _there(tables, name)
             modified = replace(now, details=details, pwhash=pwhash, modified=self._clock())
-            if password is not None:
+            if password is not None and now.pwhash != "":
                 modified = replace(modified, password_serial=tables.serial)
             tables.users.change(modified)
             what = [*changed, "password"] if password is not None else changed

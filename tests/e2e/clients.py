@@ -24,6 +24,11 @@ from uv import find_uv_bin
 ROOT = Path(__file__).parents[2]
 PYTHON = str(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}"))
 UV = find_uv_bin()
+# What people publish with, and what that needs: one environment for all of it.
+TOOLS = (
+    *("devpi-client==7.*", "build", "setuptools", "sphinx", "tox", "virtualenv"),
+    *("flit", "hatch", "poetry", "twine==7.*"),
+)
 NOWHERE = "http://127.0.0.1:9/"  # the port of "discard": nobody listens
 _ADDRESS = "http://localhost:3141/"  # in the README
 _PATIENCE = 240.0  # seconds a command may take
@@ -87,9 +92,11 @@ class Desk:
     """A machine with empty caches, whose programs reach localhost and nothing else.
 
     Call it with a command: it runs in ``folder``, and what it printed is returned.
+
+    :param pip_is_configured: pip reads its files, which none of the other tests' pips do.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pip_is_configured: bool = False) -> None:
         self.folder = folder / "work"
         self.home = folder / "home"
         temporary = folder / "tmp"
@@ -109,21 +116,30 @@ class Desk:
             "UV_PYTHON": PYTHON,
             "UV_PYTHON_DOWNLOADS": "never",
         }
+        if pip_is_configured:
+            del self._environment["PIP_CONFIG_FILE"]
 
-    def __call__(self, *command: str | Path, **environment: str) -> str:
-        done = self.attempt(*command, **environment)
+    def __call__(self, *command: str | Path, typed: str = "", **environment: str) -> str:
+        done = self.attempt(*command, typed=typed, **environment)
         if done.returncode != 0:
             words = " ".join(map(str, command))
             raise CommandFailed(f"{words}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def attempt(self, *command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        """The same for a command that may fail."""
+    def attempt(
+        self, *command: str | Path, typed: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """The same for a command that may fail.
+
+        :param typed: what it reads from stdin; there is no terminal to ask at.
+        """
         return subprocess.run(
             command,
             cwd=self.folder,
             env=self._environment | environment,
+            input=typed,
             capture_output=True,
+            start_new_session=True,
             text=True,
             timeout=_PATIENCE,
         )
@@ -139,6 +155,27 @@ class Desk:
         """A new environment with the pip that its Python brings; returned is its ``bin``."""
         self(python, "-m", "venv", name)
         return self.folder / name / "bin"
+
+
+class Shell:
+    """A shell at a desk: call it with a line, and what it said, to stdout and stderr, is returned.
+
+    :param programs: folders in which the line finds its programs first.
+    """
+
+    def __init__(self, desk: Desk, *programs: Path) -> None:
+        self.desk = desk
+        self._path = ":".join([*map(str, programs), os.environ["PATH"]])
+
+    def __call__(self, line: str, typed: str = "") -> str:
+        return self.desk("bash", "-ec", f"exec 2>&1; {line}", typed=typed, PATH=self._path)
+
+    def refused(self, line: str) -> str:
+        """The same for a line that has to fail."""
+        done = self.desk.attempt("bash", "-ec", f"exec 2>&1; {line}", PATH=self._path)
+        if done.returncode == 0:
+            raise AssertionError(f"{line}\n{done.stdout}")
+        return done.stdout
 
 
 class Clients:

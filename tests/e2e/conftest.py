@@ -12,6 +12,8 @@ import pytest
 from server import ServerProcess, mirror_of
 from upstream import Upstream
 
+from devpi_server.deploy import environment
+
 from .clients import NOWHERE, Clients, Desk, NewDesk
 from .webserver import Nginx
 
@@ -113,3 +115,11 @@ def nginx(need: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[..., 
             return stack.enter_context(Nginx(program, next(folders), site, certificate)).port
 
         yield serve
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """devpi-server in a fresh environment, installed from wheels."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    environment.build(folder, folder, ["supervisor"])
+    return folder / "bin" / "devpi-server"

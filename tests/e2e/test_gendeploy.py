@@ -15,8 +15,6 @@ import pytest
 from server import Http, Response, until
 from upstream import Upstream
 
-from devpi_server.deploy import environment
-
 from .clients import Desk, asked_all_the_time, free_port, is_served
 
 _STOPPED = 3  # exit code of supervisorctl status, where not all run
@@ -70,14 +68,6 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(tmp_path_factory.mktemp("user"))
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """devpi-server in a fresh environment, installed from wheels."""
-    folder = tmp_path_factory.mktemp("installed") / "venv"
-    environment.build(folder, folder, ["supervisor"])
-    return folder / "bin" / "devpi-server"
 
 
 @pytest.fixture(scope="module")

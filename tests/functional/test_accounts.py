@@ -277,6 +277,17 @@ def test_the_empty_password_of_root_opens_from_this_machine_only(
     assert server.seen_from(remote).request("POST", "/+login", body, headers).status == 401
 
 
+def test_who_sets_the_first_password_of_root_goes_on_as_root(server: App) -> None:
+    """devpi-client keeps its login, and throws away the one that comes with the answer."""
+    sent = devpi("root", token(server, "root", ""))
+    assert server.request("PATCH", "/root", {"password": "first"}, sent).status == 200
+    assert authstatus(server, sent) == ["ok", "root", []]
+
+    assert server.request("PATCH", "/root", {"password": "second"}, sent).status == 200
+
+    assert authstatus(server, sent)[0] == "noauth"
+
+
 def test_once_root_has_a_password_it_opens_from_everywhere(server: App) -> None:
     root = devpi("root", token(server, "root", ""))
     assert server.request("PATCH", "/root", {"password": "123"}, root).status == 200
