@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from devpi_server import names
 from devpi_server.concurrency import Clock
 from devpi_server.errors import NoSuchFile
+from devpi_server.names import NormalizedName
 from devpi_server.services.access import Principal
 from devpi_server.services.accounts import Origin
 from devpi_server.services.indexes import Indexes
@@ -65,6 +66,27 @@ class Results:
             )
             tables.note("toxresult_upload", f"{index}/{kept.filename}")
         return kept
+
+    def find(
+        self, index: str, project: NormalizedName, filename: str, name: str | None = None
+    ) -> StoredFile:
+        """A result of testing the file.
+
+        :param name: of the result; None: the newest.
+        :raises NoSuchFile: there is none.
+        """
+        row = self._indexes.find(index).row
+        with self._meta.reading() as tables:
+            found = [
+                file
+                for file in tables.files.of(row.id, project)
+                if file.kind is FileKind.TOX_RESULT
+                and file.for_file == filename
+                and name in (None, file.filename)
+            ]
+        if not found:
+            raise NoSuchFile(f"there is no test result of {filename}")
+        return found[-1]
 
     def path(self, result: StoredFile) -> str:
         """Where the index serves it."""

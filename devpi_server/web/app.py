@@ -88,6 +88,7 @@ def routes(
         Route(f"{index}/+api", "index_read", people.api),
         Route("/+login", "login", people.login, "POST"),
         Route("/+authcheck", "authcheck", guard.authcheck),
+        Route("/+changelog/<serial>", "status", ops.changelog),
         # The address of 2013. Who forgets its last part is led there.
         Route("/ext/pypi", "home", lambda: found("pypi/simple/")),
         Route("/ext/pypi/", "home", lambda: found("simple/")),
@@ -124,6 +125,12 @@ def routes(
         Route(f"{index}/+f/<head>/<tail>/<file>", "pkg_read", files.with_hash),
         Route(f"{index}/+f/<head>/<tail>/<file>", "toxresult_upload", forms.result, "POST"),
         Route(f"{index}/+e/<folder>/<file>", "pkg_read", files.without_hash),
+        Route(f"{index}/<project>/<version>/+toxresults/<file>", "pkg_read", forms.shown_result),
+        Route(
+            f"{index}/<project>/<version>/+toxresults/<file>/<result>",
+            "pkg_read",
+            forms.shown_result,
+        ),
         Route(f"{index}/<project>/<version>/+doc", "pkg_read", docs.slash),
         Route(f"{index}/<project>/<version>/+doc/", "pkg_read", docs.page),
         Route(f"{index}/<project>/<version>/+doc/<path:path>", "pkg_read", docs.page),

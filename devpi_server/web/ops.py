@@ -6,6 +6,7 @@ import json
 
 import bottle
 
+from devpi_server.errors import Forbidden
 from devpi_server.services.status import Status
 
 
@@ -14,6 +15,10 @@ class Ops:
 
     def __init__(self, status: Status) -> None:
         self._status = status
+
+    def changelog(self, serial: str) -> bottle.HTTPResponse:
+        """``/+changelog/…``: what a replica would ask (devpi.md 1.13)."""
+        raise Forbidden(f"this server has no replicas that may see what was changed at {serial}")
 
     def status(self) -> bottle.HTTPResponse:
         """``/+status`` (devpi.md 1.13)."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 import bottle
 import orjson
 
+from devpi_server import names
 from devpi_server.errors import InvalidForm
 from devpi_server.services.access import Principal
 from devpi_server.services.accounts import Origin
@@ -17,6 +19,7 @@ from devpi_server.store.blobs import BlobStore
 from devpi_server.web import asking, bodies, envelope
 from devpi_server.web.forms import received
 from devpi_server.web.plugins import reason
+from devpi_server.web.simple import found
 
 _Action = Callable[[Principal, Origin, str, Form], object]
 _IDENTICAL = "Upload of identical file to non volatile index."
@@ -60,6 +63,14 @@ class UploadForms:
         )
         where = f"{user}/{index}/{self._results.path(kept)}#sha256={kept.sha256}"
         return envelope.answer("toxresultpath", where)
+
+    def shown_result(
+        self, user: str, index: str, project: str, file: str, result: str | None = None, **_: str
+    ) -> bottle.HTTPResponse:
+        """``…/<version>/+toxresults/<file>[/<result>]``: the way to the result, or the newest."""
+        kept = self._results.find(f"{user}/{index}", names.project(project), file, result)
+        steps = "../../../" if result is None else "../../../../"
+        return found(f"{steps}{quote(self._results.path(kept), safe='/+')}")
 
     def _file(self, principal: Principal, origin: Origin, index: str, form: Form) -> str:
         uploaded = self._uploads.upload(principal, origin, index, form)

@@ -340,6 +340,24 @@ def test_a_test_result_is_kept_with_its_file(server: App) -> None:
     assert list(files(server)) == [DEMO.filename]
 
 
+@pytest.mark.parametrize("which", ["", "/{name}"])
+def test_the_page_of_a_test_result_leads_to_it(server: App, which: str) -> None:
+    upload(server, "alice/dev", DEMO, MINE)
+    path = "/alice/dev/" + files(server)[DEMO.filename]["url"].removeprefix("../../")
+    for turn in range(2):
+        result = server.request("POST", path, {"turn": turn}).json["result"].partition("#")[0]
+    name = result.rpartition("/")[2]
+    page = f"/alice/dev/demo/1.0/+toxresults/{DEMO.filename}{which.format(name=name)}"
+
+    location = server(page).headers["Location"]
+    assert server(urljoin(page, location)).json == {"turn": 1}
+
+
+def test_there_are_no_replicas(server: App) -> None:
+    for path in ("/+changelog/0", "/+changelog/5-"):
+        assert server(path).status == 403
+
+
 @pytest.mark.parametrize(("body", "status"), [(b"no json", 400), (b"", 400)])
 def test_a_test_result_is_json(server: App, body: bytes, status: int) -> None:
     upload(server, "alice/dev", DEMO, MINE)
