@@ -50,6 +50,7 @@ class Settings:
     max_request_body_size: int
     offline_mode: bool
     outside_url: str | None
+    absolute_urls: bool
     trusted_proxy: str | None
     bottleserver: str
     debug: bool
@@ -182,6 +183,8 @@ OPTIONS = (
            "size of the largest request, and so of the largest file that can be uploaded"),
     Option("outside-url", option_values.url, None, "URL", "web",
            "URL under which clients reach the server, where a proxy does not tell"),
+    Option("absolute-urls", option_values.switch, "no", "", "web",
+           "write whole URLs into pages, where they are relative otherwise"),
     Option("trusted-proxy", option_values.proxy, None, "IP", "web",
            'address of the proxy whose X-Forwarded headers count, "*" for any'),
     Option("secretfile", option_values.path, None, "FILE", "security",

@@ -33,6 +33,7 @@ from devpi_server.services.passwords import Passwords
 from devpi_server.services.picking import Fetching
 from devpi_server.services.publishing import Publishing
 from devpi_server.services.push import Push
+from devpi_server.services.releases import Releases
 from devpi_server.services.results import Results
 from devpi_server.services.status import MirrorStatus, Status
 from devpi_server.services.throttle import Throttle
@@ -190,6 +191,7 @@ def build(
         docs=DocPages(Docs(store.meta, store.blobs, indexes)),
         people=AccountsApi(accounts, indexes, config),
         config=config,
+        releases=Releases(store.meta, store.blobs, indexes),
         incoming=store.incoming,
         pushes=PushApi(push),
         pages=Pages(),
@@ -198,8 +200,9 @@ def build(
         observer=observer or AccessLog(sys.stderr),
         clock=clock,
         identity=Identity(store.meta),
-        status=Status(mirrors.status, clock),
+        status=Status(mirrors.status, store.meta, indexes, clock),
         outside_url=settings.outside_url,
+        absolute_urls=settings.absolute_urls,
         trusted_proxy=settings.trusted_proxy,
     )
     own_workers: list[Worker] = [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server import Client, Response
+from uploading import upload
+from upstream.artefacts import Artefact
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,21 @@ class Person:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        own = {}
-        if self.name:
-            login = f"{self.name}:{self.password}".encode()
-            own["X-Devpi-Auth"] = b64encode(login).decode()
-        return self.server.request(method, path, body, {**own, **(headers or {})})
+        return self.server.request(method, path, body, {**self.credentials, **(headers or {})})
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that say who it is."""
+        if not self.name:
+            return {}
+        return {"X-Devpi-Auth": b64encode(f"{self.name}:{self.password}".encode()).decode()}
+
+    def upload(self, index: str, artefact: Artefact) -> str:
+        """Upload a file as twine does; return its path."""
+        answer = upload(self.server, index, artefact, self.credentials)
+        assert answer.status == 200, answer
+        sha256 = hashlib.sha256(artefact.data).hexdigest()
+        return f"/{index}/+f/{sha256[:3]}/{sha256[3:16]}/{artefact.filename}"
 
     def ok(self, method: str, path: str, body: object = None) -> Response:
         """The same, where anything but success is a failure of the test."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from devpi_server import names
 from devpi_server.concurrency import wait_for
 from devpi_server.errors import BlockedByPolicy, NoSuchFile, NoSuchProject, TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
-from devpi_server.records import Freshness, Link
+from devpi_server.records import Digests, Freshness, Link
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.sources.base import Source
 from devpi_server.sources.mirror import Mirror
@@ -71,6 +72,17 @@ class Described:
     sha256: str | None
     size: int | None
     held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a file without looking into it."""
+
+    project: NormalizedName
+    version: str | None
+    digests: Digests
+    uploaded: datetime | None
+    url: str = ""  # upstream's
 
 
 ClientHas = Callable[[str], bool]  # the file of this sha256, according to its request
@@ -194,14 +206,23 @@ class Downloads:
         try:
             return _uploaded(*index.stage.find(path))
         except NoSuchFile as missing:
-            base = names.split_companion(path)[0]
-            try:
-                _, link = self._listed(source or index.source, base)
-            except NoSuchFile:
-                raise missing from None  # which may say that it was there
-            if not link.index:
-                raise
-        return self._owner(link.index, path, None)
+            owner = self._base_with(index, path, source, missing)
+        return self._owner(owner, path, None)
+
+    def _base_with(
+        self, index: Index, path: str, source: Source | None, missing: NoSuchFile
+    ) -> str:
+        """The base whose file the page of the index lists at this path.
+
+        :param missing: what is raised if there is none; it may say that the file was there.
+        """
+        try:
+            _, link = self._listed(source or index.source, names.split_companion(path)[0])
+        except NoSuchFile:
+            raise missing from None
+        if not link.index:
+            raise missing
+        return link.index
 
     def describe(
         self,
@@ -225,6 +246,24 @@ class Downloads:
             return spared
         size = found.mirror.files.size(wanted)
         return Described(wanted.link.filename, wanted.link.digests.get("sha256"), size, held=False)
+
+    def facts(self, index: str, path: str, source: Source | None = None) -> Facts:
+        """What is known of the file at the path; takes and raises as ``open`` does."""
+        found = self._indexes.find(index)
+        if found.stage is None:
+            mirror = _owned(found)
+            project, link = self._link(mirror, path)
+            _expect_allowed(mirror, project, link.filename)
+            version = names.version_of(link.filename, project)
+            return Facts(project, version, link.digests, link.uploaded, link.url)
+        try:
+            file = found.stage.stored(path)
+        except NoSuchFile as missing:
+            owner = self._base_with(found, path, source, missing)
+            return self.facts(owner, path)
+        digests = {"sha256": file.sha256, **file.digests}
+        uploaded = datetime.fromtimestamp(file.uploaded, timezone.utc)
+        return Facts(file.project, file.version, digests, uploaded)
 
     def _settled(self, path: str, wanted: Wanted, arriving: Arriving) -> Coming:
         """Wait until there is something to send, so that what fails before has a status.

@@ -7,12 +7,13 @@ index; which of them are asked for is found out as they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from devpi_server.errors import NoSuchIndex
-from devpi_server.records import NOTHING
+from devpi_server.names import NormalizedName
+from devpi_server.records import NOTHING, View
 from devpi_server.services.index_options import MIRROR, IndexOptions, options_of
 from devpi_server.sources.base import Source
 from devpi_server.sources.mirror import Mirror
@@ -82,8 +83,22 @@ class Index:
         shown = tuple(name for name, options in self.readers.items() if may_read(options))
         if len(shown) == len(self.members):
             return self.source, None
+        return self._union(shown), shown
+
+    def views(self, project: NormalizedName, may_read: MayRead) -> list[tuple[Member, View]]:
+        """The members that have the project, as far as somebody may see them, with their pages.
+
+        :raises NoSuchProject: none has.
+        :raises UpstreamError: cannot tell.
+        :raises ConfigError: the same, because a base is no more.
+        """
+        return self._union({name for name in self.readers if may_read(self.readers[name])}).views(
+            project
+        )
+
+    def _union(self, shown: Collection[str]) -> Union:
         members = [replace(each, is_shown=each.name in shown) for each in self.members]
-        return _union(members, self.options, lacks_base=self.lacks_base), shown
+        return _union(members, self.options, lacks_base=self.lacks_base)
 
 
 class Indexes:

@@ -9,7 +9,12 @@ from urllib.parse import urlsplit
 
 from devpi_server import __version__
 from devpi_server.concurrency import Clock
+from devpi_server.services.access import Principal, may_read
+from devpi_server.services.founding import UUID
+from devpi_server.services.index_options import options_of
+from devpi_server.services.indexes import Indexes
 from devpi_server.store.feedstate import FeedFile
+from devpi_server.store.meta import MetaStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +39,49 @@ class MirrorStatus:
 
 
 class Status:
-    """The state of the server."""
+    """The state of the server.
 
-    def __init__(self, mirrors: Callable[[], Sequence[MirrorStatus]], clock: Clock) -> None:
+    :param mirrors: those that run.
+    """
+
+    def __init__(
+        self,
+        mirrors: Callable[[], Sequence[MirrorStatus]],
+        meta: MetaStore,
+        indexes: Indexes,
+        clock: Clock,
+    ) -> None:
         self._mirrors = mirrors
+        self._meta = meta
+        self._indexes = indexes
         self._clock = clock
 
-    def describe(self) -> dict[str, Any]:
-        """Everything that anybody may know: no paths, no secrets. Lags are in seconds."""
+    def describe(self, principal: Principal) -> dict[str, Any]:
+        """What anybody may know, in devpi's words: no paths, no secrets, no closed mirrors.
+
+        Lags are in seconds; of times, devpi has seconds since the epoch.  Nothing is done here
+        between a change and its effects, so the events that devpi counts are always done.
+        """
         now = self._clock()
+        with self._meta.reading() as tables:
+            serial, uuid = tables.serial, tables.fact(UUID)
+            last = tables.audit.last(1)
+        changed = last[0].at if last else None
+        rows = self._indexes.by_name()
         return {
-            "role": "STANDALONE",
+            "role": "MASTER",
+            "uuid": uuid,
             "versioninfo": {"devpi-server": __version__},
-            "mirrors": {mirror.name: mirror.describe(now) for mirror in self._mirrors()},
+            "serial": serial,
+            "last-commit-timestamp": changed,
+            "event-serial": serial,
+            "event-serial-timestamp": changed,
+            "event-serial-in-sync-at": now,
+            "metrics": [],
+            "polling_replicas": {},
+            "mirrors": {
+                mirror.name: mirror.describe(now)
+                for mirror in self._mirrors()
+                if mirror.name in rows and may_read(principal, options_of(rows[mirror.name]))
+            },
         }

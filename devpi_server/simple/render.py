@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -46,7 +47,8 @@ def json_page(page: Page, prefix: str) -> bytes:
 
     :param prefix: the way from the page to its index: ``../../``.
     """
-    return _json(page, [_file(link, _href(link, prefix)) for link in page.links])
+    ways = _Ways.of(prefix)
+    return _json(page, [_file(link, _href(link, ways)) for link in page.links])
 
 
 def document(page: Page) -> bytes:
@@ -91,7 +93,8 @@ def html_page(page: Page, prefix: str) -> bytes:
     parts.append(
         f"    <title>links for {name}</title>\n  </head>\n  <body>\n    <h1>links for {name}</h1>\n"
     )
-    parts.extend([_anchor(link, prefix) for link in page.links])
+    ways = _Ways.of(prefix)
+    parts.extend([_anchor(link, ways) for link in page.links])
     parts.append("  </body>\n</html>\n")
     if page.serial is not None:
         parts.append(f"<!--SERIAL {page.serial}-->")
@@ -161,7 +164,7 @@ def _add(data: dict[str, object], extra: Mapping[str, object]) -> None:
             data.setdefault(key, value)
 
 
-def _anchor(link: Link, prefix: str) -> str:
+def _anchor(link: Link, ways: _Ways) -> str:
     attributes = ""
     if link.requires_python is not None:
         attributes = f' data-requires-python="{_escape(link.requires_python)}"'
@@ -174,7 +177,7 @@ def _anchor(link: Link, prefix: str) -> str:
     if link.gpg_sig is not None:
         attributes += ' data-gpg-sig="true"' if link.gpg_sig else ' data-gpg-sig="false"'
     if link.provenance is not None:
-        where = _provenance(link, _href(link, prefix))
+        where = _provenance(link, _href(link, ways))
         attributes += f' data-provenance="{_escape(where)}"'
     if link.uploaded is not None:
         # Always UTC, so the offset is always "+00:00".
@@ -184,16 +187,30 @@ def _anchor(link: Link, prefix: str) -> str:
     digest = _best(link.digests)
     fragment = f"#{digest}" if digest else ""
     return (
-        f'    <a href="{_href(link, prefix)}{fragment}"{attributes}>'
+        f'    <a href="{_href(link, ways)}{fragment}"{attributes}>'
         f"{_escape(link.filename)}</a><br/>\n"
     )
 
 
-def _href(link: Link, prefix: str) -> str:
+class _Ways(NamedTuple):
+    """From a page to its own index, and to where all indexes are."""
+
+    own: str
+    all: str
+
+    @classmethod
+    def of(cls, prefix: str) -> _Ways:
+        parts = prefix.split("/")
+        if parts[-2] in (".", ".."):
+            return cls(prefix, f"{prefix}../../")
+        return cls(prefix, "".join(f"{part}/" for part in parts[:-3]))  # it ends in user/index/
+
+
+def _href(link: Link, ways: _Ways) -> str:
     """The way from the page to the file, which may belong to another index."""
     if link.index:
-        return f"{prefix}../../{link.index}/{_path(link)}"
-    return prefix + _path(link)
+        return f"{ways.all}{link.index}/{path(link)}"
+    return ways.own + path(link)
 
 
 def _provenance(link: Link, href: str) -> str:
@@ -201,12 +218,16 @@ def _provenance(link: Link, href: str) -> str:
     return href + names_of.PROVENANCE if beside else link.provenance or ""
 
 
-def _path(link: Link) -> str:
+def path(link: Link) -> str:
     """Where the index serves a file, percent-encoded after the ``+f`` or ``+e``."""
-    path = names_of.file_path(link.filename, link.url, link.digests)
-    if _UNQUOTED.match(path, 2):
-        return path
-    return path[:2] + quote(path[2:], safe="/~")
+    return quoted(names_of.file_path(link.filename, link.url, link.digests))
+
+
+def quoted(file_path: str) -> str:
+    """The path of a file within its index, percent-encoded after the ``+f`` or ``+e``."""
+    if _UNQUOTED.match(file_path, 2):
+        return file_path
+    return file_path[:2] + quote(file_path[2:], safe="/~")
 
 
 def _best(digests: Digests) -> str:

@@ -14,7 +14,7 @@ from devpi_server.errors import CorruptBlob, Gone, NoSuchFile, NoSuchProject
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link, Listing, Page, View
 from devpi_server.store.blobs import Blob, BlobStore
-from devpi_server.store.meta import FileKind, IndexRow, MetaStore, StoredFile
+from devpi_server.store.meta import FileKind, IndexRow, MetaStore, Release, StoredFile, Tables
 from devpi_server.store.remembered import UntilWritten
 
 
@@ -60,14 +60,37 @@ class Stage:
             raise NoSuchFile(f"{self.name} has no file {path.rpartition('/')[2]} at this address")
         return found
 
+    def stored(self, path: str) -> StoredFile:
+        """What is known of the file at this path of the index.
+
+        :raises Gone: it was removed.
+        :raises NoSuchFile: it was never there.
+        """
+        with self._meta.reading() as tables:
+            file = _at(tables, self._id, path)
+            if file is None:
+                self._expect_never_there(tables, path)
+                raise NoSuchFile(f"{self.name} has no file {path.rpartition('/')[2]}")
+        return file
+
+    def contents(self, project: NormalizedName) -> tuple[list[Release], list[StoredFile]]:
+        """The releases of the project, and their files of all kinds; both oldest first."""
+        with self._meta.reading() as tables:
+            return tables.releases.of(self._id, project), tables.files.of(self._id, project)
+
+    def _expect_never_there(self, tables: Tables, path: str) -> None:
+        """Raise Gone for a file that was removed."""
+        filename = path.rpartition("/")[2]
+        start = "".join(path.split("/")[1:3])
+        if path.startswith("+f/") and tables.files.was_removed(self._id, filename, start):
+            raise Gone(f"{filename} was removed from {self.name}")
+
     def _serial(self, project: NormalizedName) -> int | None:
         with self._meta.reading() as tables:
             return tables.releases.project_serial(self._id, project)
 
     def _page(self, project: NormalizedName) -> Page:
-        with self._meta.reading() as tables:
-            releases = tables.releases.of(self._id, project)
-            files = tables.files.of(self._id, project)
+        releases, files = self.contents(project)
         links = tuple(_link(file) for file in files if file.kind is FileKind.RELEASE)
         return Page(project, links, tuple(release.version for release in releases))
 
@@ -75,11 +98,9 @@ class Stage:
         base, ending = names.split_companion(path)
         filename = base.rpartition("/")[2]
         with self._meta.reading() as tables:
-            file = tables.files.find(self._id, filename)
-            if file is None or base != names.file_path(filename, "", {"sha256": file.sha256}):
-                start = "".join(base.split("/")[1:3])
-                if base.startswith("+f/") and tables.files.was_removed(self._id, filename, start):
-                    raise Gone(f"{filename} was removed from {self.name}")
+            file = _at(tables, self._id, base)
+            if file is None:
+                self._expect_never_there(tables, base)
                 return None
         sha256 = _companions(file)[ending]
         if sha256 is None:
@@ -88,6 +109,14 @@ class Stage:
         if blob is None:
             raise CorruptBlob(f"{filename}{ending} is missing from the store, run devpi-fsck")
         return filename + ending, blob
+
+
+def _at(tables: Tables, index_id: int, path: str) -> StoredFile | None:
+    filename = path.rpartition("/")[2]
+    file = tables.files.find(index_id, filename)
+    if file is not None and path == names.file_path(filename, "", {"sha256": file.sha256}):
+        return file
+    return None
 
 
 def _companions(file: StoredFile) -> dict[str, str | None]:

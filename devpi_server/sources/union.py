@@ -61,6 +61,17 @@ class Union:
 
         :raises ConfigError: cannot tell, because a base is no more.
         """
+        found = self.views(project, freshness)
+        stamp = tuple((member.name, view.stamp) for member, view in found)
+        origins = {view.origin for _, view in found}
+        origin = next(each for each in _WORST if each in origins)
+        at_hand = all(view.at_hand for _, view in found)
+        return View(stamp, lambda: self._page(project, found), origin, at_hand)
+
+    def views(
+        self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT
+    ) -> list[tuple[Member, View]]:
+        """The members that the page is made of, each with its own page; raises as ``view`` does."""
         found = list(self._views(project, freshness))
         if not found:
             name = self._members[0].name
@@ -69,11 +80,7 @@ class Union:
                     [f"a base of {name} is no more, so no mirror is asked: change its bases"]
                 )
             raise NoSuchProject(f"{name} has no project {project}")
-        stamp = tuple((member.name, view.stamp) for member, view in found)
-        origins = {view.origin for _, view in found}
-        origin = next(each for each in _WORST if each in origins)
-        at_hand = all(view.at_hand for _, view in found)
-        return View(stamp, lambda: self._page(project, found), origin, at_hand)
+        return found
 
     def listing(self) -> Listing:
         """All names of the stages, and those that the mirrors hold."""

@@ -51,6 +51,12 @@ def without_userinfo(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+def without_query(url: str) -> str:
+    """The address, without credentials of any kind, for who is to know where something is from."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
 def host_of(url: str) -> str:
     """The host, as messages name it: without credentials and path."""
     try:

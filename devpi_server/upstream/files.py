@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from devpi_server import names
 from devpi_server.concurrency import Alarm, Crew, SingleFlight, land
 from devpi_server.errors import Corrupt, DevpiError, NoSuchFile, StoreError, TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
@@ -85,6 +86,16 @@ class FileFetcher:
         :raises StoreError: the disk is sick.
         """
         return self._shelf.find(path)
+
+    def drop(self, path: str) -> str | None:
+        """Hold the file no longer, so that it is fetched again; return its sha256 if it was held.
+
+        The metadata of a wheel goes with it.  The bytes stay where they are, because others may
+        hold them, too.
+        """
+        held = self._shelf.drop(path)
+        self._shelf.drop(path + names.METADATA)
+        return held.sha256 if held is not None else None
 
     def was_awaited(self, path: str) -> bool:
         """Whether the current request, in an earlier run, has waited for this file to be joined."""

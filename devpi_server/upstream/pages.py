@@ -146,6 +146,11 @@ class PageCache:
         self._absent_until.discard(project)
         self._files.expire(project)
 
+    def drop(self, project: NormalizedName) -> None:
+        """Hold the page no longer."""
+        self._absent_until.discard(project)
+        self._files.remove(project)
+
     def _is_current(self, held: HeldPage) -> bool:
         if not self._expiry:
             return False  # the way to say: always ask, whatever the feed says

@@ -52,6 +52,12 @@ class Shelf:
         blob = keep(self.blobs, metadata)
         return self.record(path + names.METADATA, project, link.url, blob)
 
+    def drop(self, path: str) -> HeldFile | None:
+        """Hold the file at this path no longer; return what was held. The bytes are another's."""
+        held = self._held.find(path)
+        self._held.forget(path)
+        return held
+
     def record(self, path: str, project: str, url: str, blob: Blob) -> HeldFile:
         """Lead from the path to the blob."""
         filename = path.rpartition("/")[2]

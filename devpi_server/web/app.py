@@ -16,6 +16,7 @@ from devpi_server.services.identity import Identity
 from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import Pages
+from devpi_server.services.releases import Releases
 from devpi_server.services.status import Status
 from devpi_server.store.incoming import Incoming
 from devpi_server.web.accounts import AccountsApi
@@ -27,6 +28,7 @@ from devpi_server.web.indexes import IndexesApi
 from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
 from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
+from devpi_server.web.projects import ProjectsApi
 from devpi_server.web.push import PushApi
 from devpi_server.web.simple import SimplePages, found, moved
 from devpi_server.web.uploads import UploadForms
@@ -66,6 +68,7 @@ def routes(
     forms: UploadForms,
     docs: DocPages,
     config: IndexesApi,
+    projects: ProjectsApi,
     pushes: PushApi,
     guard: AccessPlugin,
 ) -> list[Route]:
@@ -116,21 +119,32 @@ def routes(
         *_at(index, "push", pushes.push, "POST", "application/json"),
         Route(f"{index}/+simple", "pkg_list", lambda **_: moved("+simple/")),
         Route(f"{index}/+simple/", "pkg_list", simple.all_projects),
-        Route(f"{index}/+simple/<project>", "pkg_read", simple.slash),
+        Route(f"{index}/+simple/<project>", "pkg_read", simple.project_or_slash),
         Route(f"{index}/+simple/<project>/", "pkg_read", simple.project),
+        Route(f"{index}/+simple/<project>/refresh", "refresh", projects.refresh, "POST"),
         *_at(index, "index_read", config.show),
         *_at(index, "index_create", config.create, "PUT"),
         *_at(index, "index_modify", config.modify, "PATCH"),
         *_at(index, "index_delete", config.delete, "DELETE"),
         Route(f"{index}/+f/<head>/<tail>/<file>", "pkg_read", files.with_hash),
         Route(f"{index}/+f/<head>/<tail>/<file>", "toxresult_upload", forms.result, "POST"),
+        Route(f"{index}/+f/<head>/<tail>/<file>", "remove", projects.delete_file, "DELETE"),
+        Route(f"{index}/+f/<head>/<tail>/<file>/+yank", "yank", projects.yank_file, "POST"),
+        Route(f"{index}/+f/<head>/<tail>/<file>/+yank", "yank", projects.unyank_file, "DELETE"),
         Route(f"{index}/+e/<folder>/<file>", "pkg_read", files.without_hash),
+        Route(f"{index}/+e/<folder>/<file>", "remove", projects.delete_unhashed, "DELETE"),
         Route(f"{index}/<project>/<version>/+toxresults/<file>", "pkg_read", forms.shown_result),
         Route(
             f"{index}/<project>/<version>/+toxresults/<file>/<result>",
             "pkg_read",
             forms.shown_result,
         ),
+        *_at(f"{index}/<project>", "pkg_read", projects.project),
+        *_at(f"{index}/<project>", "remove", projects.delete, "DELETE"),
+        *_at(f"{index}/<project>/<version>", "pkg_read", projects.version),
+        *_at(f"{index}/<project>/<version>", "remove", projects.delete_version, "DELETE"),
+        Route(f"{index}/<project>/<version>/+yank", "yank", projects.yank, "POST"),
+        Route(f"{index}/<project>/<version>/+yank", "yank", projects.unyank, "DELETE"),
         Route(f"{index}/<project>/<version>/+doc", "pkg_read", docs.slash),
         Route(f"{index}/<project>/<version>/+doc/", "pkg_read", docs.page),
         Route(f"{index}/<project>/<version>/+doc/<path:path>", "pkg_read", docs.page),
@@ -179,6 +193,7 @@ def application(
     forms: UploadForms,
     docs: DocPages,
     config: IndexConfig,
+    releases: Releases,
     incoming: Incoming,
     pushes: PushApi,
     pages: Pages,
@@ -189,15 +204,18 @@ def application(
     status: Status,
     identity: Identity,
     outside_url: str | None,
+    absolute_urls: bool,
     trusted_proxy: str | None,
 ) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, what is hot, log, bottle."""
     hot = Hot(indexes, pages, downloads, observer, clock)
-    simple = SimplePages(indexes, pages, hot)
+    simple = SimplePages(indexes, pages, hot, absolute_urls=absolute_urls)
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
     own = IndexesApi(indexes, config, simple, incoming.spool)
-    all_routes = routes(simple, files, Ops(status), people, forms, docs, own, pushes, guard)
+    projects = ProjectsApi(indexes, releases, simple)
+    ops = Ops(status)
+    all_routes = routes(simple, files, ops, people, forms, docs, own, projects, pushes, guard)
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = _named(Outside(app, outside_url, trusted_proxy), identity)
@@ -216,7 +234,9 @@ def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
         if route.action not in ACTIONS:
             raise ValueError(f"{route.method} {route.rule} needs {route.action}, which is nothing")
         options = {"action": route.action, "index": route.index}
-        rule = route.rule.replace("<user>", "<user:user>").replace("<index>", "<index:name>")
+        rule = route.rule.replace("<user>", "<user:user>")
+        for part in ("index", "project", "version"):
+            rule = rule.replace(f"<{part}>", f"<{part}:name>")
         made = bottle.Route(app, rule, route.method, route.handler, **options)
         by_body.setdefault((rule, route.method), {})[route.body] = made
     for (rule, method), same in by_body.items():

@@ -23,7 +23,6 @@ from devpi_server.web.outside import IS_FORWARDED
 
 _PRINCIPAL = "devpi.principal"
 _INSTALLER = re.compile(r"(?:^| )(?:distribute|setuptools|pip|pex|uv)/")
-VARY = "Accept, Accept-Encoding, User-Agent"  # of addresses whose answer ``wanted`` chooses
 
 
 def origin() -> Origin:
@@ -80,11 +79,17 @@ def wanted() -> Wanted:
     accept = bottle.request.get_header("Accept", "")
     if "application/json" in accept:
         return Wanted.JSON
-    if "application/vnd.pypi.simple." in accept or is_installer():
+    if names_form() or _INSTALLER.search(bottle.request.get_header("User-Agent", "")):
         return Wanted.SIMPLE
     return Wanted.PAGE
 
 
-def is_installer() -> bool:
-    """Whether the client has the name of one that installs."""
-    return _INSTALLER.search(bottle.request.get_header("User-Agent", "")) is not None
+def names_form() -> bool:
+    """Whether the client names a form of the simple API, whatever its own name is."""
+    return "application/vnd.pypi.simple." in bottle.request.get_header("Accept", "")
+
+
+def chosen(answer: bottle.HTTPResponse) -> bottle.HTTPResponse:
+    """The answer, telling caches that it was chosen by who asks, too."""
+    answer.set_header("Vary", f"{answer.get_header('Vary', 'Accept')}, User-Agent")
+    return answer

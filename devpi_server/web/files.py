@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from contextlib import ExitStack
+from email.utils import format_datetime
 
 import bottle
 
@@ -13,11 +14,14 @@ from devpi_server.concurrency import Blocking, wait_for
 from devpi_server.errors import TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Origin
+from devpi_server.services import verdata
 from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready, Unchanged
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.store.incoming import translated
+from devpi_server.upstream.addresses import without_query
 from devpi_server.upstream.arriving import Reader
-from devpi_server.web import asking, conditional, simple
+from devpi_server.web import asking, conditional, envelope, simple
+from devpi_server.web.asking import Wanted
 from devpi_server.web.conditional import UNSATISFIABLE, Span
 from devpi_server.web.heldfile import Answer, file_headers, held_answer, unsatisfiable
 from devpi_server.web.hot import Hot
@@ -57,11 +61,29 @@ class Files:
 
     def _file(self, index_name: str, path: str) -> bottle.HTTPResponse:
         index = self._indexes.find(index_name)
+        if asking.wanted() is Wanted.JSON and not names.split_companion(path)[1]:
+            return self._described(index, path)
         answer = self._head if bottle.request.method == "HEAD" else self._get
         response = answer(index, path)
         if not index.is_public:
             response.set_header("Cache-Control", _PRIVATE)
         return response
+
+    def _described(self, index: Index, path: str) -> bottle.HTTPResponse:
+        """What is known of the file, for devpi-client (devpi.md 1.9)."""
+        source = asking.seen(index, _projects(path))[0]
+        facts = self._downloads.facts(index.name, path, source)
+        described = {
+            "project": facts.project,
+            "version": facts.version,
+            **verdata.hashes(facts.digests),
+            "last_modified": None,
+        }
+        if facts.uploaded is not None:
+            described["last_modified"] = format_datetime(facts.uploaded, usegmt=True)
+        if facts.url:
+            described["url"] = without_query(facts.url)
+        return envelope.answer("releasefilemeta", described)
 
     def _get(self, index: Index, path: str) -> bottle.HTTPResponse:
         source = asking.seen(index, _projects(path))[0]

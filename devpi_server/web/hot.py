@@ -30,6 +30,8 @@ Headers = list[tuple[str, str]]
 
 # Set in the environ where nothing but what is hot may be answered, as the thread may not wait.
 ONLY_HOT = "devpi.only_hot"
+# The header that asks for pages with whole URLs (devpi.md 1.0).
+ABSOLUTE_URLS = "HTTP_X_DEVPI_ABSOLUTE_URLS"
 
 _BUDGET = 8 * 1024 * 1024  # bytes of keys in memory
 _BLOCK = 256 * 1024  # bytes at a time, for servers that have no better way to send a file
@@ -70,7 +72,7 @@ class Hot:
         """The application, with the known requests answered before it."""
 
         def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-            if environ["REQUEST_METHOD"] == "GET" and not environ.get("QUERY_STRING"):
+            if _may_be_hot(environ):
                 known = self._known.get(_key(environ))
                 found = self._answer(known, environ) if known is not None else None
                 if found is not None:
@@ -78,6 +80,8 @@ class Hot:
                     start_response(status, headers)
                     return (body,) if body else ()
                 file = self._files.get(environ["PATH_INFO"])
+                if "application/json" in environ.get("HTTP_ACCEPT", ""):
+                    file = None  # what is known of it is asked for
                 if file is not None and (held := self._file(file, environ)) is not None:
                     start_response(held.status, held.headers)
                     return _sent(held.body, environ)
@@ -103,7 +107,7 @@ class Hot:
     def is_ready(self, path: str, accept: str, accept_encoding: str) -> bool:
         """Whether a GET like this is answered without waiting: a matter of microseconds."""
         if self._files.get(path) is not None:
-            return True
+            return "application/json" not in accept
         known = self._known.get((path, accept, accept_encoding))
         rendered = self._pages.held(known.key) if known is not None else None
         if known is None or rendered is None:
@@ -141,6 +145,14 @@ class Hot:
         answer = page_answer(rendered, known.content_type, known.key, view.origin, environ)
         self._observer.answered(event(environ, answer[0], view.origin.value, self._clock))
         return answer
+
+
+def _may_be_hot(environ: Environ) -> bool:
+    return (
+        environ["REQUEST_METHOD"] == "GET"
+        and not environ.get("QUERY_STRING")
+        and ABSOLUTE_URLS not in environ
+    )
 
 
 def _key(environ: Environ) -> tuple[str, str, str]:

@@ -52,8 +52,7 @@ class IndexesApi:
             answer = found(f"{index}/")
         else:
             answer = found("+simple/" if has_slash else f"{index}/+simple/")
-        answer.set_header("Vary", asking.VARY)
-        return answer
+        return asking.chosen(answer)
 
     def _shown(self, name: str) -> bottle.HTTPResponse:
         row = self._indexes.row(name)

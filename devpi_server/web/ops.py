@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import bottle
 
 from devpi_server.errors import Forbidden
 from devpi_server.services.status import Status
+from devpi_server.web import asking, envelope
 
 
 class Ops:
@@ -22,6 +21,4 @@ class Ops:
 
     def status(self) -> bottle.HTTPResponse:
         """``/+status`` (devpi.md 1.13)."""
-        result = {"type": "status", "result": self._status.describe()}
-        headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-        return bottle.HTTPResponse(f"{json.dumps(result, indent=2)}\n", "200 OK", headers)
+        return envelope.answer("status", self._status.describe(asking.principal()))

@@ -8,13 +8,16 @@ from urllib.parse import parse_qs
 import bottle
 
 from devpi_server import names
+from devpi_server.names import NormalizedName
 from devpi_server.records import Origin
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import PageKey, Pages
 from devpi_server.simple import negotiate
 from devpi_server.simple.negotiate import Encoding, Form
 from devpi_server.web import asking, conditional
-from devpi_server.web.hot import Hot, page_answer
+from devpi_server.web.asking import Wanted
+from devpi_server.web.hot import ABSOLUTE_URLS, Hot, page_answer
+from devpi_server.web.outside import root_url
 
 # Clients send few different headers; junk in them cannot push those out for long.
 _form = lru_cache(maxsize=512)(negotiate.form)
@@ -25,10 +28,13 @@ _LONGEST_HEADER = 2000  # characters that are remembered
 class SimplePages:
     """The handlers."""
 
-    def __init__(self, indexes: Indexes, pages: Pages, hot: Hot) -> None:
+    def __init__(
+        self, indexes: Indexes, pages: Pages, hot: Hot, *, absolute_urls: bool = False
+    ) -> None:
         self._indexes = indexes
         self._pages = pages
         self._hot = hot
+        self._absolute_urls = absolute_urls
 
     def project(
         self, user: str, index: str, project: str, prefix: str = "../../"
@@ -37,16 +43,27 @@ class SimplePages:
 
         :param prefix: the relative URL from here to the index's own root.
         """
-        environ = bottle.request.environ
         name = names.project(project)
         if name != project:
             return moved(f"../{name}/")
-        found = self._indexes.find(f"{user}/{index}")
+        return self.page(f"{user}/{index}", name, prefix)
+
+    def page(
+        self, index: str, name: NormalizedName, prefix: str, *, is_hot: bool = True
+    ) -> bottle.HTTPResponse:
+        """The page of one project, wherever it is shown.
+
+        :param is_hot: whether the same path and headers of form get it from whoever asks.
+        """
+        environ = bottle.request.environ
+        if self._absolute_urls or ABSOLUTE_URLS in environ:
+            prefix, is_hot = f"{root_url(environ)}/{index}/", False
+        found = self._indexes.find(index)
         source, shown = asking.seen(found, (name,))
         form, encoding = negotiated()
         key = PageKey(found.name, name, form is Form.JSON, encoding, prefix, shown)
         rendered, origin = self._pages.project(key, name, source)
-        if found.is_public and not environ.get("QUERY_STRING"):
+        if is_hot and found.is_public and not environ.get("QUERY_STRING"):
             self._hot.remember(environ, name, key, form.content_type)
         answer = page_answer(rendered, form.content_type, key, origin, environ, found.is_public)
         return _response(*answer)
@@ -58,6 +75,14 @@ class SimplePages:
     def slash(self, project: str, **_: str) -> bottle.HTTPResponse:
         """``…/<project>``: the address without its slash."""
         return moved(f"{names.project(project)}/")
+
+    def project_or_slash(self, user: str, index: str, project: str) -> bottle.HTTPResponse:
+        """The same, where installers are spared the way."""
+        name = names.project(project)
+        if name != project or asking.wanted() is not Wanted.SIMPLE:
+            return asking.chosen(self.slash(project))
+        is_hot = asking.names_form()
+        return asking.chosen(self.page(f"{user}/{index}", name, "../", is_hot=is_hot))
 
     def held_projects(self, user: str, index: str) -> bottle.HTTPResponse:
         """The list of the projects that are in the cache."""
@@ -117,17 +142,23 @@ def moved(location: str) -> bottle.HTTPResponse:
 
     Clients keep a 301 for ever, so it is for spelling only (protocol.md 0.12).
     """
-    query = bottle.request.environ.get("QUERY_STRING", "")
-    if query and query.isascii() and query.isprintable() and " " not in query:
-        location += f"?{query}"
-    headers = {"Location": location, "Content-Length": "0", "Cache-Control": "max-age=0"}
+    headers = {"Location": location + _query(), "Content-Length": "0", "Cache-Control": "max-age=0"}
     return bottle.HTTPResponse(b"", "301 Moved Permanently", headers)
 
 
-def found(location: str) -> bottle.HTTPResponse:
+def found(location: str, *, keep_query: bool = False) -> bottle.HTTPResponse:
     """302 to a relative address."""
+    if keep_query:
+        location += _query()
     headers = {"Location": location, "Content-Length": "0", "Cache-Control": "no-store"}
     return bottle.HTTPResponse(b"", "302 Found", headers)
+
+
+def _query() -> str:
+    """The query of the request with its question mark, if it has one that can be sent back."""
+    query = bottle.request.environ.get("QUERY_STRING", "")
+    sound = query and query.isascii() and query.isprintable() and " " not in query
+    return f"?{query}" if sound else ""
 
 
 def _response(status: str, headers: list[tuple[str, str]], body: bytes) -> bottle.HTTPResponse:

@@ -55,6 +55,7 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         max_request_body_size=10 * 1024**3,
         offline_mode=False,
         outside_url=None,
+        absolute_urls=False,
         trusted_proxy=None,
         bottleserver="waitress",
         debug=False,

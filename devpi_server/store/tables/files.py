@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class Files:
         if self.transaction.run(select(_files.c.id).where(*same)).first() is None:
             self.transaction.run(_files.insert().values(index_id=index_id, **values))
         else:
-            let_go(self.transaction, *same)
+            let_go(self.transaction, *same, kept=[values[column.name] for column in _BLOBS])
             self.transaction.run(_files.update().where(*same).values(**values))
         self.transaction.touch(_projects, release.project_id)
         put = self.find(index_id, file.filename)
@@ -114,18 +114,24 @@ class Orphans:
         self.transaction.run(_orphans.delete().where(_orphans.c.sha256 == sha256))
 
 
-def let_go(transaction: Transaction, *which: ColumnElement[bool]) -> None:
-    """Note of files that are about to be removed or replaced what they were, and their blobs."""
+def let_go(
+    transaction: Transaction, *which: ColumnElement[bool], kept: Collection[object] = ()
+) -> None:
+    """Note of files that are about to be removed or replaced what they were, and their blobs.
+
+    :param kept: the blobs that what replaces a file names.
+    """
     now = transaction.now()
     for row in transaction.run(select(_files).where(*which)).all():
-        transaction.run(
-            insert(_removed)
-            .values(index_id=row.index_id, filename=row.filename, sha256=row.sha256, at=now)
-            .on_conflict_do_nothing()
-        )
+        if row.sha256 not in kept:
+            transaction.run(
+                insert(_removed)
+                .values(index_id=row.index_id, filename=row.filename, sha256=row.sha256, at=now)
+                .on_conflict_do_nothing()
+            )
         for column in _BLOBS:
             sha256 = row._mapping[column]
-            if sha256 is not None:
+            if sha256 is not None and sha256 not in kept:
                 noted = insert(_orphans).values(sha256=sha256, at=now)
                 transaction.run(
                     noted.on_conflict_do_update(index_elements=["sha256"], set_={"at": now})
