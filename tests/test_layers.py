@@ -40,6 +40,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "urllib3": REQUESTS,
     "sqlalchemy": "store/",
     "sqlite3": "store/",
+    "watchdog": "workers/watch.py",
 }
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv"}
 WALL_CLOCK = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today"}
