@@ -34,8 +34,10 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 REQUESTS = tuple(f"upstream/{name}.py" for name in ("bodies", "client", "connections"))
 ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "argon2": "services/passwords.py",
+    "bcrypt": "services/htpasswd.py",
     "bottle": "web/",
     "itsdangerous": "services/logins.py",
+    "passlib": "services/htpasswd.py",
     "requests": REQUESTS,
     "urllib3": REQUESTS,
     "sqlalchemy": "store/",
