@@ -242,10 +242,23 @@ class Tools:
         access = Access(self.indexes, self.settings.restrict_modify)
         return _accounts(self.settings, self._store, access, self.passwords, self.clock)
 
+    def shelf(self, mirror: IndexRow) -> Shelf:
+        """Where the files of a mirror are held."""
+        return _shelf(self._store, self._store.mirrors.of(mirror.full_name, mirror.id))
+
+    def held(self, mirror: IndexRow) -> HeldFiles:
+        """Which files a mirror holds."""
+        return _held(self._store, self._store.mirrors.of(mirror.full_name, mirror.id))
+
     def close(self) -> None:
         """Let go of the data directory."""
         for close in (self._mirrors.close, self._store.meta.close, self._store.locks.close):
             close()
+
+
+def has_data(datadir: Path) -> bool:
+    """Whether the directory is, or is about to be, one of this server."""
+    return (datadir / _DATABASE).exists()
 
 
 @contextmanager
@@ -257,7 +270,7 @@ def tools(settings: Settings, *, new: bool = False, clock: Clock = time.time) ->
     :raises ConfigError: it cannot be used, or not by this user of the system.
     """
     database = settings.datadir / _DATABASE
-    if not new and not database.exists():
+    if not new and not has_data(settings.datadir):
         raise Refused(f"{settings.datadir} has no data of devpi-server; devpi-init makes it")
     if os.geteuid() == 0 and database.exists() and database.stat().st_uid != 0:
         # What root makes there, the server could not write to.
@@ -290,6 +303,18 @@ def _accounts(
 def _publisher(settings: Settings, clock: Clock) -> HttpPublisher:
     networks = settings.push_networks or ()
     return HttpPublisher(timeout=settings.request_timeout, clock=clock, networks=networks)
+
+
+def _held(store: _Store, folder: Path) -> HeldFiles:
+    """What a mirror holds.
+
+    :param folder: of the mirror.
+    """
+    return HeldFiles(folder / "held", store.incoming)
+
+
+def _shelf(store: _Store, folder: Path) -> Shelf:
+    return Shelf(store.blobs, _held(store, folder), Facts(folder / "facts"))
 
 
 def _open_store(folder: Path, clock: Clock) -> _Store:
@@ -524,8 +549,7 @@ class _MirrorWiring:
         )
 
     def _make_source(self) -> Mirror:
-        held = HeldFiles(self._folder / "held", self._store.incoming)
-        shelf = Shelf(self._store.blobs, held, self._facts)
+        shelf = _shelf(self._store, self._folder)
         files = FileFetcher(
             scope=self.name,
             client=self._client,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from devpi_server.errors import (
     Corrupt,
@@ -72,6 +73,14 @@ class MemoryBlobs:
     def incoming(self, prefix: str = "") -> IncomingBlob:
         incoming = _MemoryIncoming(self, prefix)
         self._under_way.append(incoming)
+        return incoming
+
+    def adopt(self, link: Callable[[Path], None]) -> IncomingBlob:
+        incoming = self.incoming()
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "adopted")
+            link(path)
+            incoming.write(path.read_bytes())
         return incoming
 
     def under_way(self, prefix: str) -> tuple[str, int] | None:

@@ -51,14 +51,18 @@ class Report:
         if not self.as_json:
             print(f"{self._name}: warning: {sentence}", file=sys.stderr, flush=True)
 
+    def error(self, sentence: str) -> None:
+        """A fault that does not end the command, and that its exit code is to tell of."""
+        self._errors.append(sentence)
+        print(f"{self._name}: error: {sentence}", file=sys.stderr, flush=True)
+
     def result(self, found: Mapping[str, object]) -> None:
         """What programs are told."""
         self._found.update(found)
 
     def fault(self, error: DevpiError) -> int:
         """Why it ends here. Returns the exit code."""
-        faults = error.faults if isinstance(error, ConfigError) else (error.message,)
-        self._errors.extend(faults)
+        self._errors.extend(error.faults if isinstance(error, ConfigError) else (error.message,))
         return fail(error, self._name)
 
     def close(self) -> None:

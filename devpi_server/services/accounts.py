@@ -174,10 +174,10 @@ class Accounts:
         :raises BadRequest: the name or a value cannot be.
         """
         given = _object(values)
-        _expect_name(name)
+        expect_name(name)
         if not isinstance(given.get("password"), str):
             raise BadRequest("password needs to be set")
-        details = _details(given)
+        details = details_of(given)
         if self._find(name) is not None:
             raise Conflict("user already exists")
         pwhash = self._hash(given["password"])
@@ -197,7 +197,7 @@ class Accounts:
         """
         given = _object(values)
         user = self._known(name)
-        details = {**user.details, **_details(given)}
+        details = {**user.details, **details_of(given)}
         details = {key: value for key, value in details.items() if value is not None}
         changed = sorted(key for key in _DETAILS if details.get(key) != user.details.get(key))
         password = given.get("password")
@@ -309,7 +309,11 @@ def _object(values: object) -> Mapping[str, Any]:
     return values
 
 
-def _expect_name(name: str) -> None:
+def expect_name(name: str) -> None:
+    """Return if a user can have this name.
+
+    :raises BadRequest: none can.
+    """
     if not names.is_plain(name):
         raise BadRequest(
             f"the user name {name[:50]!r} has characters that a name cannot have; "
@@ -319,8 +323,11 @@ def _expect_name(name: str) -> None:
         raise BadRequest(f"the name {name!r} is taken by the server itself")
 
 
-def _details(given: Mapping[str, Any]) -> dict[str, object]:
-    """What is known of a user, of what a client sent. Names and indexes are not among it."""
+def details_of(given: Mapping[str, Any]) -> dict[str, object]:
+    """What is known of a user, of what a client sent. Names and indexes are not among it.
+
+    :raises BadRequest: it has something that a user has not.
+    """
     unknown = sorted(
         given.keys() - {*_DETAILS, "password", "username", "indexes", "created", "modified"}
     )

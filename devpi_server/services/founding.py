@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from devpi_server.concurrency import Clock
 from devpi_server.services.access import ROOT
@@ -11,6 +13,19 @@ from devpi_server.store.meta import Actor, IndexRow, MetaStore, User
 
 PYPI = "root/pypi"
 UUID = "uuid"  # the fact that says that it has been founded
+
+
+_PYPI_OPTIONS: Mapping[str, object] = MappingProxyType({"volatile": False, "title": "PyPI"})
+
+
+def is_root_as_founded(user: User) -> bool:
+    """Whether this is root as a new data directory has it."""
+    return user.name == ROOT and user.pwhash == ""
+
+
+def is_pypi_as_founded(row: IndexRow) -> bool:
+    """Whether this is the mirror of a new data directory, as it was made."""
+    return row.full_name == PYPI and row.type == MIRROR and row.options == _PYPI_OPTIONS
 
 
 def is_founded(meta: MetaStore) -> bool:
@@ -43,7 +58,6 @@ def found(
         tables.note("user_create", ROOT)
         if with_pypi:
             user, _, name = PYPI.partition("/")
-            options = {"volatile": False, "title": "PyPI"}
-            tables.indexes.add(IndexRow(user, name, MIRROR, options))
-            tables.note("index_create", PYPI, options)
+            tables.indexes.add(IndexRow(user, name, MIRROR, _PYPI_OPTIONS))
+            tables.note("index_create", PYPI, _PYPI_OPTIONS)
     return True

@@ -7,7 +7,7 @@ index; which of them are asked for is found out as they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -152,6 +152,10 @@ class Indexes:
         """Whether the configuration has it, so that it cannot be changed here."""
         return name in self._declared
 
+    def declared(self) -> Mapping[str, IndexRow]:
+        """Full name → index, of those that the configuration has."""
+        return self._declared
+
     def configured(self, name: str) -> Configured:
         """What the configuration says of the mirror of this name in the database."""
         return self._mirrors.configured(name)
@@ -170,9 +174,14 @@ class Indexes:
             if config == graph.config:
                 graph.generation = generation
                 return graph
-            rows = {row.full_name: self._adjusted(row) for row in tables.indexes.all()}
-        graph = self._graph = _Graph(rows | self._declared, {}, generation, config)
+            rows = {row.full_name: row for row in self.adjusted(tables.indexes.all())}
+        graph = self._graph = _Graph(rows, {}, generation, config)
         return graph
+
+    def adjusted(self, rows: Iterable[IndexRow]) -> list[IndexRow]:
+        """All indexes, of those in the database: with what the configuration says and has."""
+        found = {row.full_name: self._adjusted(row) for row in rows}
+        return list((found | self._declared).values())
 
     def _adjusted(self, row: IndexRow) -> IndexRow:
         if row.type != MIRROR:

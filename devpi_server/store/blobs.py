@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +51,12 @@ class BlobStore(Protocol):
 
     def incoming(self, prefix: str = "") -> IncomingBlob:
         """Begin a new blob; the prefix lets other processes find it while it grows."""
+
+    def adopt(self, link: Callable[[Path], None]) -> IncomingBlob:
+        """Begin with a file that is whole already, and is shared with somebody else.
+
+        :param link: gives that file another name, at the path that it is called with.
+        """
 
     def under_way(self, prefix: str) -> tuple[str, int] | None:
         """A blob of any process that is being written under this prefix.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +42,9 @@ class LocalBlobs:
 
     def incoming(self, prefix: str = "") -> IncomingBlob:
         return _LocalIncoming(self, self._incoming.part(prefix))
+
+    def adopt(self, link: Callable[[Path], None]) -> IncomingBlob:
+        return _LocalIncoming(self, self._incoming.adopted(link))
 
     def under_way(self, prefix: str) -> tuple[str, int] | None:
         path = self._incoming.find(prefix)

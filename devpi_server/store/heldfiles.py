@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,16 +73,16 @@ class HeldFiles:
         return held
 
     def _read(self, path: str) -> HeldFile | None:
-        try:
-            held = HeldFile(**orjson.loads(self._place(path).read_bytes()))
-        except FileNotFoundError:
-            return None
-        except OSError:
-            with translated("read the record of a held file"):
-                raise
-        except (orjson.JSONDecodeError, TypeError):  # torn by a power failure: a fetch mends it
-            return None
-        return held if held.path == path else None
+        held = _record_at(self._place(path))
+        return held if held is not None and held.path == path else None
+
+    def all(self) -> Iterator[HeldFile]:
+        """Every record, in no order; one file may have two, at its two addresses."""
+        for folder in _entries(self._folder):
+            for place in _entries(folder):
+                held = _record_at(place)
+                if held is not None:
+                    yield held
 
     def put(self, held: HeldFile) -> None:
         """Record that the file is held. The blob is committed by then: truth first."""
@@ -98,6 +98,26 @@ class HeldFiles:
     def _place(self, path: str) -> Path:
         key = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
         return self._folder / key[:2] / key[2:]
+
+
+def _record_at(place: Path) -> HeldFile | None:
+    try:
+        return HeldFile(**orjson.loads(place.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except OSError:
+        with translated("read the record of a held file"):
+            raise
+    except (orjson.JSONDecodeError, TypeError):  # torn by a power failure: a fetch mends it
+        return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    with translated("list the held files"):
+        try:
+            return list(folder.iterdir())
+        except FileNotFoundError:
+            return []
 
 
 class Facts:

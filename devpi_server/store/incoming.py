@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -25,6 +25,7 @@ from devpi_server.errors import Full, StoreError
 log = logging.getLogger(__name__)
 
 NOTE = "note-"  # begins the names of parts that will be small files
+_BLOCK = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -128,6 +129,27 @@ class Incoming:
                 if os.fstat(fd).st_nlink:
                     return Part(path, fd)
                 os.close(fd)  # a sweep of another process was between open and lock
+
+    def adopted(self, link: Callable[[Path], None]) -> Part:
+        """A part that is whole already, and has another name elsewhere.
+
+        :param link: gives it its name here, which is what it is called with.
+        """
+        with translated("keep a file"):
+            while True:
+                path = self.folder / f"{secrets.token_hex(8)}.part"
+                link(path)
+                with suppress(FileNotFoundError):
+                    part = Part(path, os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+                    # Shared, for it is not ours alone; a sweep leaves it to us all the same.
+                    fcntl.flock(part._fd, fcntl.LOCK_SH)
+                    if path.exists():
+                        break
+                    part._close()  # a sweep of another process was between open and lock
+            while block := os.read(part._fd, _BLOCK):
+                part._hash.update(block)
+                part.size += len(block)
+        return part
 
     def write(
         self, target: Path, data: bytes, *, durable: bool, mtime_ns: int | None = None

@@ -181,6 +181,26 @@ def test_removing_what_is_not_held_is_no_error(blobs: BlobStore) -> None:
     blobs.remove(ABSENT)
 
 
+def test_a_file_of_somebody_else_can_be_a_blob(blobs: BlobStore, tmp_path: Path) -> None:
+    """It is known by its bytes before it is committed, and stays where it was."""
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(CONTENT)
+    incoming = blobs.adopt(lambda path: os.link(theirs, path))
+    assert (incoming.sha256, incoming.size) == (SHA256, len(CONTENT))
+    assert blobs.find(SHA256) is None
+    assert incoming.commit() == blobs.find(SHA256)
+    assert theirs.read_bytes() == CONTENT
+
+
+def test_a_file_that_is_not_adopted_stays_where_it_was(blobs: BlobStore, tmp_path: Path) -> None:
+    """Abandoning takes only the second name away."""
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(CONTENT)
+    blobs.adopt(lambda path: os.link(theirs, path)).abandon()
+    assert blobs.find(SHA256) is None
+    assert theirs.stat().st_nlink == 1
+
+
 def test_a_blob_is_as_old_as_its_last_commit(blobs: BlobStore) -> None:
     """Equal bytes that are committed again make it new."""
     assert blobs.kept_at(ABSENT) is None

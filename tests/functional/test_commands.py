@@ -213,8 +213,9 @@ def test_passwd_sets_a_password_while_the_server_runs(
     shell: Shell, typed: Callable[[str], None], set_password: Callable[..., int]
 ) -> None:
     """It is a line on stdin; who was logged in is not any more."""
+    shell(init.main, "--root-passwd", "old one")
     app = App("--datadir", str(shell.datadir))
-    token = app.request("POST", "/+login", {"user": "root", "password": ""}).json["result"]
+    token = app.request("POST", "/+login", {"user": "root", "password": "old one"}).json["result"]
     typed("new one\r\n")
     told = shell(set_password, *(["--passwd", "root"] if set_password is not passwd.main else []))
 

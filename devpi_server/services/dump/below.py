@@ -41,16 +41,37 @@ def opened(root: Path, parts: tuple[str, ...]) -> Iterator[int]:
     :raises BadDump: there is no such file.
     :raises StoreError: the disk fails.
     """
+    path = "/".join(parts)
+    with _folder_of(root, parts) as folder:
+        fd = _open(path, parts[-1], _FILE, folder)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise BadDump(f"{path} is not a file")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def link(root: Path, path: Path, target: Path) -> None:
+    """Give a file below the root another name; a symbolic link is given one itself.
+
+    :raises BadDump: its folder is not there.
+    :raises StoreError: the disk fails, or is another one.
+    """
+    parts = path.relative_to(root).parts
+    with _folder_of(root, parts) as folder, translated(f"link {path}"):
+        os.link(parts[-1], target, src_dir_fd=folder, follow_symlinks=False)
+
+
+@contextmanager
+def _folder_of(root: Path, parts: tuple[str, ...]) -> Iterator[int]:
     with translated(f"read {root}"):
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for at, part in enumerate(parts, start=1):
-            flags = _FILE if at == len(parts) else _FOLDER
-            inner = _open("/".join(parts[:at]), part, flags, fd)
+        for at, part in enumerate(parts[:-1], start=1):
+            inner = _open("/".join(parts[:at]), part, _FOLDER, fd)
             os.close(fd)
             fd = inner
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise BadDump(f"{'/'.join(parts)} is not a file")
         yield fd
     finally:
         os.close(fd)

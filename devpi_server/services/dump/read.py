@@ -14,7 +14,7 @@ from devpi_server import names
 from devpi_server.errors import BadDump, InvalidName
 from devpi_server.names import NormalizedName
 from devpi_server.services.dump import fields
-from devpi_server.services.dump.below import blocks, opened
+from devpi_server.services.dump.below import blocks, link, opened
 from devpi_server.services.dump.config import indexes_of, users_of
 from devpi_server.services.dump.entries import file_of
 from devpi_server.services.dump.outline import Outline, outline
@@ -119,6 +119,10 @@ class Dump:
         for name, each in hashes.items():
             if each.hexdigest() != file.digests[name]:
                 raise BadDump(f"{file.path} is not the file that was dumped: its {name} differs")
+
+    def link(self, file: DumpedFile, target: Path) -> None:
+        """Give the file, as it is, another name outside of the dump."""
+        link(self._folder, file.path, target)
 
     def companion(self, path: Path) -> bytes:
         """The content of a ``signature`` or of ``attestations``."""

@@ -497,3 +497,16 @@ def test_an_entry_that_cannot_be_used(tmp_path: Path, changes: dict[str, Any]) -
     (fault,) = survey.faults
     assert fault.startswith(f"{folder}/dataindex.json: index alice/dev, file 2: ")
     assert survey.files == 2
+
+
+def test_a_file_gets_another_name_as_it_is(tmp_path: Path) -> None:
+    """A symbolic link that has taken its place is not followed."""
+    dump = open_dump(write(tmp_path / "dump"))
+    (file,) = dump.files("alice/dev")
+    dump.link(file, tmp_path / "another")
+    assert (tmp_path / "another").samefile(file.path)
+
+    file.path.unlink()
+    file.path.symlink_to("/etc/passwd")
+    dump.link(file, tmp_path / "third")
+    assert (tmp_path / "third").is_symlink()

@@ -148,6 +148,34 @@ def test_a_write_that_fails_leaves_no_part(incoming: Incoming, tmp_path: Path) -
     assert list(incoming.folder.iterdir()) == []
 
 
+def test_a_sweep_leaves_an_adopted_file_alone(incoming: Incoming, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"content")
+    part = incoming.adopted(lambda path: os.link(theirs, path))
+
+    assert Incoming(incoming.folder).sweep() == 0
+    part.commit(tmp_path / "target", durable=True)
+    assert (tmp_path / "target").read_bytes() == b"content"
+
+
+def test_a_file_that_was_swept_while_it_was_adopted_is_linked_again(
+    incoming: Incoming, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"content")
+    links = []
+
+    def link(path: Path) -> None:
+        os.link(theirs, path)
+        links.append(path)
+        if len(links) == 1:
+            assert Incoming(incoming.folder).sweep() == 1
+
+    part = incoming.adopted(link)
+    assert len(links) == 2
+    part.abandon()
+
+
 def test_a_part_is_found_by_its_prefix_only(incoming: Incoming) -> None:
     """The prefix is where another process looks."""
     part = incoming.part("key.")
