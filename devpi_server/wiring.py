@@ -35,6 +35,7 @@ from devpi_server.services.publishing import Publishing
 from devpi_server.services.push import Push
 from devpi_server.services.releases import Releases
 from devpi_server.services.results import Results
+from devpi_server.services.search import Search
 from devpi_server.services.status import MirrorStatus, Status
 from devpi_server.services.throttle import Throttle
 from devpi_server.services.uploads import Uploads
@@ -77,6 +78,7 @@ from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.app import Application, application
 from devpi_server.web.docs import DocPages
 from devpi_server.web.push import PushApi
+from devpi_server.web.search import SearchApi
 from devpi_server.web.uploads import UploadForms
 from devpi_server.workers.ahead import Ahead
 from devpi_server.workers.follow import Follow
@@ -194,6 +196,7 @@ def build(
         releases=Releases(store.meta, store.blobs, indexes),
         incoming=store.incoming,
         pushes=PushApi(push),
+        search=SearchApi(indexes, Search(store.meta, indexes)),
         pages=Pages(),
         downloads=downloads,
         places=places,

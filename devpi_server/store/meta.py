@@ -68,6 +68,16 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseLine:
+    """A release in one line of a list."""
+
+    project: NormalizedName
+    version: str
+    name: str  # of the project, as its metadata spells it
+    summary: str  # may be empty
+
+
+@dataclass(frozen=True, slots=True)
 class LogEntry:
     """What happened to a file (devpi.md 1.6)."""
 
@@ -187,6 +197,9 @@ class ReleasesTable(Protocol):
 
     def of(self, index_id: int, project: NormalizedName) -> list[Release]:
         """The releases, oldest first."""
+
+    def lines(self, index_id: int) -> list[ReleaseLine]:
+        """Every release of the index, by project, oldest first."""
 
     def get(self, index_id: int, project: NormalizedName, version: str) -> Release | None:
         """The release of this version, however it is spelled."""

@@ -1,4 +1,4 @@
-"""XML-RPC as a change feed speaks it: requests to bytes, hostile answers to values. Pure.
+"""XML-RPC as change feeds and old pips speak it: values to bytes, hostile bytes to values. Pure.
 
 ``xmlrpc.client`` only lends its table of value types: the XML goes through a
 parser of our own that refuses declarations (entities, external subsets), deep
@@ -10,9 +10,17 @@ from __future__ import annotations
 import re
 import xmlrpc.client
 from collections.abc import Mapping
+from typing import Any
 from xml.parsers import expat
 
-from devpi_server.errors import Corrupt, Denied, Failed, Unsupported, UpstreamError
+from devpi_server.errors import (
+    BadRequest,
+    Corrupt,
+    Denied,
+    Failed,
+    Unsupported,
+    UpstreamError,
+)
 
 CONTENT_TYPE = "text/xml"
 _DEEPEST = 24  # a row of the journal is 11 elements deep
@@ -20,6 +28,11 @@ _ELEMENTS = 1_000_000  # 50,000 rows have 650,000
 _NO_SUCH_METHOD = -32601
 _GONE = re.compile(r"not supported|no longer supports?|deprecated|no such method", re.IGNORECASE)
 _RATE_LIMIT = re.compile(r"TooManyRequests|too many requests|rate.?limit", re.IGNORECASE)
+# XML 1.0, 2.2
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# The table of types converts what it is given, and fails in as many ways.
+_NONE_OF_IT = (expat.ExpatError, xmlrpc.client.ResponseError, ArithmeticError, LookupError,
+               TypeError, ValueError, AttributeError)  # fmt: skip
 _RESET = re.compile(r"reset in ([0-9]{1,6}) second", re.IGNORECASE)
 
 
@@ -43,7 +56,61 @@ def result(document: bytes, host: str) -> object:
     :raises Failed: any other fault.
     :raises Corrupt: no XML-RPC, or beyond our limits.
     """
-    values = _Values()
+    try:
+        found = _read(document, "methodResponse").result()
+    except xmlrpc.client.Fault as fault:
+        raise _meaning(fault, host) from None
+    except _WebPage:
+        raise Unsupported(f"{host} answers XML-RPC with a web page") from None
+    except _Excess as excess:
+        raise Corrupt(f"{host} sends XML with {excess}") from None
+    except _NONE_OF_IT:
+        raise Corrupt(f"{host} answers with something that is not XML-RPC") from None
+    if len(found) != 1:
+        raise Corrupt(f"{host} answers with something that is not XML-RPC")
+    return found[0]
+
+
+def question(document: bytes) -> tuple[str, tuple[object, ...]]:
+    """What a client calls: the method and its arguments.
+
+    :raises BadRequest: no XML-RPC, or beyond our limits.
+    """
+    try:
+        values = _read(document, "methodCall")
+        method, arguments = values.method(), values.result()
+    except (_WebPage, *_NONE_OF_IT, xmlrpc.client.Fault):
+        raise BadRequest("the request is not XML-RPC") from None
+    except _Excess as excess:
+        raise BadRequest(f"the request has XML with {excess}") from None
+    return method, arguments
+
+
+def answer(value: object) -> bytes:
+    """What a call returns.
+
+    :param value: of lists, mappings, short whole numbers and texts.
+    """
+    return xmlrpc.client.dumps((_sayable(value),), methodresponse=True).encode()
+
+
+def fault(text: str, code: int = 1) -> bytes:
+    """A call that cannot be answered."""
+    said = xmlrpc.client.Fault(code, _sayable(text))
+    return xmlrpc.client.dumps(said, methodresponse=True).encode()
+
+
+def _sayable(value: Any) -> Any:
+    """The value without the characters that XML cannot have."""
+    if isinstance(value, str):
+        return _NOT_XML.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {key: _sayable(each) for key, each in value.items()}
+    return [_sayable(each) for each in value] if isinstance(value, list) else value
+
+
+def _read(document: bytes, root: str) -> _Values:
+    values = _Values(root)
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler = values.start
@@ -51,22 +118,8 @@ def result(document: bytes, host: str) -> object:
     parser.CharacterDataHandler = values.text
     parser.StartDoctypeDeclHandler = values.declaration
     parser.EntityDeclHandler = values.declaration
-    try:
-        parser.Parse(document, True)  # noqa: FBT003 - takes no keyword
-        found = values.result()
-    except xmlrpc.client.Fault as fault:
-        raise _meaning(fault, host) from None
-    except _WebPage:
-        raise Unsupported(f"{host} answers XML-RPC with a web page") from None
-    except _Excess as excess:
-        raise Corrupt(f"{host} sends XML with {excess}") from None
-    # The table of types converts what it is given, and fails in as many ways.
-    except (expat.ExpatError, xmlrpc.client.Error, ArithmeticError, LookupError,
-            TypeError, ValueError, AttributeError):  # fmt: skip
-        raise Corrupt(f"{host} answers with something that is not XML-RPC") from None
-    if len(found) != 1:
-        raise Corrupt(f"{host} answers with something that is not XML-RPC")
-    return found[0]
+    parser.Parse(document, True)  # noqa: FBT003 - takes no keyword
+    return values
 
 
 def _meaning(fault: xmlrpc.client.Fault, host: str) -> UpstreamError:
@@ -91,14 +144,15 @@ class _WebPage(Exception):
 class _Values:
     """Builds values while the document is read, as long as it stays within the limits."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
+        self._root = root
         self._types = xmlrpc.client.Unmarshaller(use_builtin_types=True)
         self._types.xml("", None)  # text comes decoded
         self._depth = 0
         self._elements = 0
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        if self._elements == 0 and tag != "methodResponse":
+        if self._elements == 0 and tag != self._root:
             raise _WebPage if tag.lower() == "html" else ValueError
         self._depth += 1
         self._elements += 1
@@ -119,6 +173,9 @@ class _Values:
         if name.lower() == "html" and self._elements == 0:
             raise _WebPage
         raise _Excess("declarations")
+
+    def method(self) -> str:
+        return str(self._types.getmethodname() or "")
 
     def result(self) -> tuple[object, ...]:
         return tuple(self._types.close())

@@ -30,6 +30,7 @@ from devpi_server.web.outside import Outside
 from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
 from devpi_server.web.projects import ProjectsApi
 from devpi_server.web.push import PushApi
+from devpi_server.web.search import SearchApi
 from devpi_server.web.simple import SimplePages, found, moved
 from devpi_server.web.uploads import UploadForms
 
@@ -70,6 +71,7 @@ def routes(
     config: IndexesApi,
     projects: ProjectsApi,
     pushes: PushApi,
+    search: SearchApi,
     guard: AccessPlugin,
 ) -> list[Route]:
     """All routes."""
@@ -117,6 +119,7 @@ def routes(
         *_at(index, "upload", forms.post, "POST"),
         *_at(index, "push", pushes.push, "PUSH"),
         *_at(index, "push", pushes.push, "POST", "application/json"),
+        *_at(index, "pkg_list", search.ask, "POST", "text/xml"),
         Route(f"{index}/+simple", "pkg_list", lambda **_: moved("+simple/")),
         Route(f"{index}/+simple/", "pkg_list", simple.all_projects),
         Route(f"{index}/+simple/<project>", "pkg_read", simple.project_or_slash),
@@ -196,6 +199,7 @@ def application(
     releases: Releases,
     incoming: Incoming,
     pushes: PushApi,
+    search: SearchApi,
     pages: Pages,
     downloads: Downloads,
     places: Blocking,
@@ -215,7 +219,9 @@ def application(
     own = IndexesApi(indexes, config, simple, incoming.spool)
     projects = ProjectsApi(indexes, releases, simple)
     ops = Ops(status)
-    all_routes = routes(simple, files, ops, people, forms, docs, own, projects, pushes, guard)
+    all_routes = routes(
+        simple, files, ops, people, forms, docs, own, projects, pushes, search, guard
+    )
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = _named(Outside(app, outside_url, trusted_proxy), identity)

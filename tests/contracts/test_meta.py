@@ -23,6 +23,7 @@ from devpi_server.store.meta import (
     LogEntry,
     MetaStore,
     Release,
+    ReleaseLine,
     StoredFile,
     TokenRow,
     User,
@@ -230,6 +231,25 @@ def test_putting_a_release_again_replaces_its_fields_only(meta: MetaStore, index
         assert [each.fields for each in tables.releases.of(index, DEMO)] == [{"summary": "new"}]
         assert [each.version for each in tables.releases.of(index, DEMO)] == ["1.0"]
         assert tables.files.find(index, "demo-1.0.tar.gz") is not None
+
+
+def test_releases_are_listed_in_a_line_each(meta: MetaStore, index: int) -> None:
+    spelled = {"name": "Demo_App", "summary": "what it is", "description": "long " * 10_000}
+    with meta.writing(ME) as tables:
+        for release in (
+            Release(project("demo-app"), "1.0", spelled),
+            Release(project("demo-app"), "0.9", {}),
+            Release(project("another"), "2", {"summary": 'a "quoted" one'}),
+        ):
+            tables.releases.put(index, release)
+
+    with meta.reading() as tables:
+        assert tables.releases.lines(index) == [
+            ReleaseLine(project("another"), "2", "another", 'a "quoted" one'),
+            ReleaseLine(project("demo-app"), "1.0", "Demo_App", "what it is"),
+            ReleaseLine(project("demo-app"), "0.9", "demo-app", ""),
+        ]
+        assert tables.releases.lines(index + 1) == []
 
 
 def test_a_file_comes_back_as_it_was_put(meta: MetaStore, index: int) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import JSON, Row, Select, select, type_coerce
 
 from devpi_server import names
 from devpi_server.names import NormalizedName
 from devpi_server.store import schema
-from devpi_server.store.meta import Release
+from devpi_server.store.meta import Release, ReleaseLine
 from devpi_server.store.tables.base import Transaction, dumped, loaded
 from devpi_server.store.tables.files import let_go
 
@@ -35,6 +35,24 @@ class Releases:
     def of(self, index_id: int, project: NormalizedName) -> list[Release]:
         found = _select(index_id, project).order_by(_releases.c.id)
         return [_release(row) for row in self.transaction.run(found)]
+
+    def lines(self, index_id: int) -> list[ReleaseLine]:
+        fields = type_coerce(_releases.c.fields, JSON)
+        found = (
+            select(
+                _projects.c.name.label("project"),
+                _releases.c.version,
+                fields["name"].as_string().label("name"),
+                fields["summary"].as_string().label("summary"),
+            )
+            .join(_projects, _projects.c.id == _releases.c.project_id)
+            .where(_projects.c.index_id == index_id)
+            .order_by(_projects.c.name, _releases.c.id)
+        )
+        return [
+            ReleaseLine(row.project, row.version, row.name or row.project, row.summary or "")
+            for row in self.transaction.run(found)
+        ]
 
     def get(self, index_id: int, project: NormalizedName, version: str) -> Release | None:
         found = _select(index_id, project).where(_releases.c.key == names.version_key(version))
