@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from server import ServerProcess, mirror_of
+from uploading import basic
 from upstream import Upstream
 
 from devpi_server.deploy import environment
 
 from .clients import NOWHERE, Clients, Desk, NewDesk
+from .company import PASSWORD, Company
 from .webserver import Nginx
 
 _HERE = Path(__file__).parent
@@ -71,6 +73,21 @@ def mirror(up: Upstream, tmp_path: Path) -> Iterator[ServerProcess]:
         *("--host", "localhost", *mirror_of(up, tmp_path / "mirror")), log=tmp_path / "mirror.log"
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    """A server with private indexes; root has a password."""
+    folder = tmp_path_factory.mktemp("company")
+    with (
+        Upstream() as up,
+        ServerProcess(
+            *("--host", "localhost", *mirror_of(up, folder / "data")), log=folder / "log"
+        ) as server,
+    ):
+        set_password = {"password": PASSWORD}
+        assert server.request("PATCH", "/root", set_password, basic("root", "")).status == 200
+        yield Company(server, up)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from devpi_server.deploy import render
 from devpi_server.deploy.plan import Plan
 from devpi_server.settings import given, read
 
-from .clients import TOOLS, Clients, Desk, Shell, free_port, installed, is_served
+from .clients import TOOLS, Clients, Desk, Shell, free_port, is_served
 
 # Older ones need modules that Python 3.11 does not have; newer ones do not upload.
 _OLD_SETUPTOOLS = ("setuptools==41.1.0", "wheel==0.37.*")
@@ -164,10 +164,10 @@ def test_the_readme_of_docker_compose(
 
     alice = people("alice")
     _write_files(at, alice)
-    _download(at, Shell(alice))
+    _download(at, Shell(alice, clients.pip().parent))
     old = clients(*_OLD_SETUPTOOLS, python=python("3.11"))
     _upload(at, server, Shell(alice, old))
-    _install_what_was_uploaded(at, Shell(people("carol"), clients(*TOOLS)))
+    _install_what_was_uploaded(at, Shell(people("carol"), clients(*TOOLS), clients.pip().parent))
     _non_volatile(at, Shell(alice, old), admin)
 
 
@@ -237,8 +237,7 @@ def _write_files(at: str, desk: Desk) -> None:
 
 
 def _download(at: str, shell: Shell) -> None:
-    pip = shell.desk.venv() / "pip"
-    said = shell(f"{pip} install demo --trusted-host localhost")
+    said = shell("pip install demo --trusted-host localhost --target target")
     assert f"Looking in indexes: {at}/root/acme/+simple/" in said
     assert "Successfully installed demo-1.0" in said
 
@@ -264,10 +263,9 @@ def _upload(at: str, server: ServerProcess, shell: Shell) -> None:
 def _install_what_was_uploaded(at: str, shell: Shell) -> None:
     """Its files, and what it needs from PyPI, from the one index."""
     shell(f"devpi use {at}/root/acme --set-cfg")
-    pip = shell.desk.venv() / "pip"
-    shell(f"{pip} install acme-tools")
-    found = installed(shell.desk, pip.parent / "python")
-    assert (found["acme-tools"], found["demo"]) == ("1.0", "1.0")
+    shell("pip install acme-tools --target target")
+    found = {path.name.lower() for path in (shell.desk.folder / "target").glob("*-info")}
+    assert found == {"acme_tools-1.0.dist-info", "demo-1.0.dist-info"}
 
 
 def _non_volatile(at: str, alice: Shell, admin: Shell) -> None:
