@@ -32,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
-    with Upstream(options.port, mode=mode) as up:
-        up.latency = options.latency
-        up.logging = False
-        fill(up, options.projects, options.files, size=options.size, dependent=options.deps)
+    up = Upstream(options.port, mode=mode)
+    up.latency = options.latency
+    up.logging = False
+    fill(up, options.projects, options.files, size=options.size, dependent=options.deps)
+    with up:  # who finds that it answers finds all of it
         print(f"serving at {up.simple_url}", flush=True)
         done.wait()
 
