@@ -10,16 +10,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import requests
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.exceptions import HTTPError as Urllib3Error
-from urllib3.exceptions import ReadTimeoutError
 
 from devpi_server.concurrency import Room
 from devpi_server.errors import Corrupt, Overloaded, TimedOut, Unreachable
 from devpi_server.upstream.addresses import host_of
 from devpi_server.upstream.base import Stream
+from devpi_server.upstream.connections import Response
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ _LONGEST_REASON = 100
 _SLOWEST = 1024  # bytes
 _LAP = 60.0  # seconds, in which so many come at least
 _MOMENT = 0.1  # seconds that a body that nobody wants has to come, to keep its connection
+_TIMEOUTS = (ConnectTimeoutError, ReadTimeoutError, TimeoutError)
 _SIPS = 4  # reads at most of a body that nobody wants, to keep its connection
 
 
@@ -42,7 +43,7 @@ class Body:
     :param deadline: when all of it is due; None: as long as it goes on at the slowest pace.
     """
 
-    _response: requests.Response
+    _response: Response
     _deadline: float | None = None
     url: str = field(init=False)
     length: int | None = field(init=False)
@@ -63,7 +64,7 @@ class Body:
         self.encoded = encoding not in ("", "identity")
 
     def chunks(self) -> Iterator[bytes]:
-        raw: Any = self._response.raw
+        raw = self._response.raw
         received = marked = 0
         within = _LAP if self._deadline is None else self._deadline - time.monotonic()
         with translated(self.url), raw.wire.within(within) as watch:
@@ -150,9 +151,10 @@ def translated(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
-        raise TimedOut(f"{host_of(url)} did not answer in time") from error
     except (requests.RequestException, Urllib3Error, OSError, ValueError) as error:
+        # NewConnectionError counts as a timeout there, whatever happened.
+        if isinstance(error, _TIMEOUTS) and not isinstance(error, NewConnectionError):
+            raise TimedOut(f"{host_of(url)} did not answer in time") from error
         # ValueError: urllib3's own, for a Content-Length or a chunk size that is no number.
         log.debug("request of %s failed: %s", host_of(url), error)
         raise Unreachable(f"{host_of(url)} cannot be reached: {_reason(error)}") from error
@@ -175,16 +177,16 @@ def _reason(error: BaseException) -> str:
     return str(text or type(inner).__name__)
 
 
-def let_go(response: requests.Response) -> None:
+def let_go(response: Response) -> None:
     """Close the response; its connection is kept for the next request if little is unread.
 
     What comes is not waited for: nobody wants it.
     """
     length = length_of(response)
     # A 200 that is left unread is a file that nobody wants.
-    small = response.status_code != 200 and (length is None or length <= _CHUNK)
-    if small or response.request.method == "HEAD":
-        raw: Any = response.raw
+    small = response.status != 200 and (length is None or length <= _CHUNK)
+    if small or response.method == "HEAD":
+        raw = response.raw
         with suppress(Urllib3Error, OSError, ValueError), raw.wire.within(_MOMENT):
             raw.wire.hurry(_MOMENT)
             for _ in range(_SIPS):
@@ -193,7 +195,7 @@ def let_go(response: requests.Response) -> None:
     response.close()
 
 
-def length_of(response: requests.Response) -> int | None:
+def length_of(response: Response) -> int | None:
     """The body's bytes on the wire; None: not told."""
     text = response.headers.get("Content-Length", "")
     if "Transfer-Encoding" in response.headers or not (text.isascii() and text.isdigit()):

@@ -5,7 +5,7 @@ with a limit, redirects followed by hand (http and https only, credentials
 never leave their origin, private networks are out of bounds), and every wait
 has a deadline.
 
-Why prepared requests go straight to the adapter: ``Session.get`` reads the
+Why requests go straight to the adapter: ``Session.get`` reads the
 environment, netrc and cookies for each request, which costs about as much as
 the request itself; here that happens once an origin.
 """
@@ -17,7 +17,7 @@ import logging
 import ssl
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,7 @@ from devpi_server.upstream.addresses import (
 )
 from devpi_server.upstream.base import Absent, Fresh, NotModified, Stream
 from devpi_server.upstream.bodies import Body, length_of, let_go, translated, whole
-from devpi_server.upstream.connections import Adapter, Certificates
+from devpi_server.upstream.connections import Adapter, Certificates, Form, Response
 from devpi_server.upstream.network import Boundary, Dialler, endpoint
 from devpi_server.upstream.watchdog import Watchdog
 
@@ -195,14 +195,14 @@ class RequestsClient:
             headers["If-None-Match"] = etag
         response = self._follow("GET", url, headers, gap)
         try:
-            if response.status_code == 200:
+            if response.status == 200:
                 yield Body(response, deadline)
                 return
         finally:
             let_go(response)
-        if response.status_code == 304 and etag:
+        if response.status == 304 and etag:
             yield NotModified()
-        elif response.status_code in (404, 410):
+        elif response.status in (404, 410):
             yield Absent()
         else:
             self._expect_ok(response)
@@ -210,7 +210,7 @@ class RequestsClient:
     def size(self, url: str) -> int | Absent | None:
         response = self._follow("HEAD", url, {"Accept-Encoding": "identity"}, self._timeout)
         let_go(response)
-        if response.status_code in (404, 410):
+        if response.status in (404, 410):
             return Absent()
         self._expect_ok(response)
         if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -223,8 +223,8 @@ class RequestsClient:
         response = self._follow("GET", url, headers, self._timeout)
         with closing(response):
             said = response.headers.get("Content-Range", "")
-            if response.status_code != 206 or not said.startswith(f"bytes {start}-{stop - 1}/"):
-                if response.status_code != 206:
+            if response.status != 206 or not said.startswith(f"bytes {start}-{stop - 1}/"):
+                if response.status != 206:
                     self._expect_ok(response)
                 raise Unsupported(f"{host_of(url)} does not send parts of files")
             part = bytearray()
@@ -245,24 +245,21 @@ class RequestsClient:
         }
         response = self._follow("POST", url, headers, self._timeout * _FILE_GAP, body)
         try:
-            if response.status_code == 200:
+            if response.status == 200:
                 return whole(Body(response, deadline), LARGEST_ANSWER, deadline)
         finally:
             let_go(response)
-        if response.status_code in _NO_QUESTIONS:
+        if response.status in _NO_QUESTIONS:
             raise Unsupported(
-                f"{host_of(url)} answers a question with {response.status_code}",
-                status=response.status_code,
+                f"{host_of(url)} answers a question with {response.status}",
+                status=response.status,
             )
         self._expect_ok(response)
         raise AssertionError  # it has raised
 
-    def publish(
-        self, url: str, form: Iterable[bytes], content_type: str, authorization: str | None
-    ) -> Reply:
+    def publish(self, url: str, form: Form, content_type: str, authorization: str | None) -> Reply:
         """Send a form, once and nowhere else.
 
-        :param form: with a length and a ``read``; is read while it is sent.
         :param authorization: all that is said of who sends it.
         """
         expect_web_address(url)
@@ -274,19 +271,18 @@ class RequestsClient:
         }
         if authorization is not None:
             headers["Authorization"] = authorization
-        prepared = self._prepared("POST", url, headers, form)
         waits = (self._timeout * _FILE_GAP, self._timeout * _FORM_ANSWERED)
-        response = self._once(prepared, url, waits)
+        response = self._once("POST", url, headers, form, waits)
         with closing(response):
             return Reply(
-                response.status_code,
-                response.reason or "",
+                response.status,
+                response.reason,
                 response.headers.get("Content-Type", ""),
                 self._beginning(response),
                 response.headers.get("Location"),
             )
 
-    def _beginning(self, response: requests.Response) -> str:
+    def _beginning(self, response: Response) -> str:
         text = bytearray()
         try:
             for chunk in Body(response, time.monotonic() + self._timeout * _PAGE_IN_ALL).chunks():
@@ -311,9 +307,9 @@ class RequestsClient:
         proxy = select_proxy(without_userinfo(url), self._origin(url).proxies)
         return Route(proxy, self._certificates.context(endpoint(url)[0]), self._dialler)
 
-    def _expect_ok(self, response: requests.Response) -> None:
+    def _expect_ok(self, response: Response) -> None:
         """Raise what a status other than 200 means."""
-        status, host = response.status_code, host_of(response.url)
+        status, host = response.status, host_of(response.url)
         if status == 200:
             return
         retry_after = self._retry_after(response)
@@ -323,10 +319,10 @@ class RequestsClient:
             raise Failed(f"{host} answers with {status}", retry_after=retry_after, status=status)
         raise Corrupt(f"{host} answers with {status}, which says nothing")
 
-    def _retry_after(self, response: requests.Response) -> int | None:
+    def _retry_after(self, response: Response) -> int | None:
         """Upstream's Retry-After in seconds, which is obeyed from now on."""
         text = response.headers.get("Retry-After", "").strip()
-        if response.status_code not in (429, 503) or not text:
+        if response.status not in (429, 503) or not text:
             return None
         if text.isascii() and text.isdigit():
             seconds = int(text[:9])
@@ -338,7 +334,7 @@ class RequestsClient:
             seconds = int(when - self._clock())
         seconds = max(1, min(_LONGEST_PAUSE, seconds))
         # 429 is about us, 503 about what was asked for.
-        what = origin_of(response.url) if response.status_code == 429 else response.url
+        what = origin_of(response.url) if response.status == 429 else response.url
         self._pauses.put(what, self._clock() + seconds, 1)
         return seconds
 
@@ -358,7 +354,7 @@ class RequestsClient:
         headers: dict[str, str],
         gap: float,
         body: bytes | None = None,
-    ) -> requests.Response:
+    ) -> Response:
         """Send the request and follow redirects; the response's body is still to be read.
 
         A POST stays one: it is a question, and what it asks is no secret.
@@ -371,9 +367,9 @@ class RequestsClient:
             self._check_pause(url)
             response = self._send(method, url, headers, gap, body)
             location = response.headers.get("Location")
-            if response.status_code not in _REDIRECTS or location is None:
+            if response.status not in _REDIRECTS or location is None:
                 return response
-            if body is not None and response.status_code in _NO_QUESTIONS:
+            if body is not None and response.status in _NO_QUESTIONS:
                 return response
             let_go(response)
             target = joined(url, location.strip())
@@ -384,15 +380,14 @@ class RequestsClient:
 
     def _send(
         self, method: str, url: str, headers: dict[str, str], gap: float, body: bytes | None
-    ) -> requests.Response:
+    ) -> Response:
         """One request; a broken connection gets a second try on a new one."""
         authorization = self._origin(url).authorization
         if authorization:
             headers = headers | {"Authorization": authorization}
-        prepared = self._prepared(method, url, headers, body)
         for last in (False, True):
             try:
-                return self._once(prepared, url, (self._timeout, gap))
+                return self._once(method, url, headers, body, (self._timeout, gap))
             except Unreachable:
                 if last:
                     raise
@@ -400,24 +395,27 @@ class RequestsClient:
                 self._adapter.close()
         raise AssertionError  # the loop has returned or raised
 
-    def _prepared(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | Iterable[bytes] | None
-    ) -> requests.PreparedRequest:
-        if self._origin(url).proxied:
-            self._boundary.expect_name(*endpoint(url))
-        headers = headers | {"User-Agent": self._user_agent}
-        with translated(url):
-            return requests.Request(
-                method, without_userinfo(url), headers=headers, data=body
-            ).prepare()
-
     def _once(
-        self, prepared: requests.PreparedRequest, url: str, waits: tuple[float, float]
-    ) -> requests.Response:
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | Form | None,
+        waits: tuple[float, float],
+    ) -> Response:
         """:param waits: seconds to connect and to go on sending, and for an answer to begin."""
-        proxies = self._origin(url).proxies
+        origin = self._origin(url)
+        if origin.proxied:
+            self._boundary.expect_name(*endpoint(url))
         with translated(url):
-            return self._adapter.send(prepared, stream=True, timeout=waits, proxies=proxies)
+            return self._adapter.ask(
+                method,
+                without_userinfo(url),
+                headers | {"User-Agent": self._user_agent},
+                body=body,
+                timeout=waits,
+                proxies=origin.proxies if origin.proxied else None,
+            )
 
     def _origin(self, url: str) -> _Origin:
         key = origin_of(url)

@@ -4,17 +4,22 @@ Why an adapter: the check has to be made on the address that is connected to
 (``network``), an SSL context with a thousand certificates takes longer to
 make than a connection, so each is made once, and what comes back has to come
 within a deadline (``watchdog``).
+
+Why requests do not go through its ``send``: to prepare a request, and to make
+what comes back look like a website, costs as much as the request itself.
 """
 
 from __future__ import annotations
 
 import os.path
+import re
 import socket
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -22,10 +27,53 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.response import HTTPResponse
+from urllib3.util import Timeout
 
 from devpi_server.errors import ConfigError
 from devpi_server.upstream.network import Dialler, endpoint
 from devpi_server.upstream.watchdog import Watchdog, Wire
+
+# Needs nothing done to it before it is sent: ASCII, encoded, without dots to resolve.
+_PLAIN_URL = re.compile(
+    r"https?://[a-z0-9.-]+(?::[0-9]+)?/(?:[A-Za-z0-9$&()*+,:;=@_~%-]|(?<!/)\.|/(?!/))*\Z"
+)
+
+
+class Form(Protocol):
+    """A body that is read while it is sent."""
+
+    def __len__(self) -> int:
+        """In bytes."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """The next bytes, none at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What has come back: status and header are there, the body is still to be read."""
+
+    url: str
+    method: str  # that it was asked with
+    raw: Any  # urllib3's, and in ``raw.wire`` the ``Wire`` that it comes through
+
+    @property
+    def status(self) -> int:
+        return int(self.raw.status)
+
+    @property
+    def reason(self) -> str:
+        return str(self.raw.reason or "")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        headers: Mapping[str, str] = self.raw.headers  # in any spelling
+        return headers
+
+    def close(self) -> None:
+        """End the connection, unless all has been read: then it may be used again."""
+        self.raw.close()
+        self.raw.release_conn()
 
 
 class Certificates:
@@ -117,6 +165,52 @@ class Adapter(HTTPAdapter):
         self._certificates = certificates
         self._watchdog = watchdog
         super().__init__(**options)
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | Form | None = None,
+        timeout: tuple[float, float],
+        proxies: dict[str, str] | None,
+    ) -> Response:
+        """Send a request, and wait for the head of the answer.
+
+        :param timeout: seconds to connect, and until the head has come.
+        :param proxies: as ``requests`` has them; None: none for this address.
+        :raises Exception: what ``translated`` translates.
+        """
+        if body is not None:
+            headers = {**headers, "Content-Length": str(len(body))}
+        request = requests.PreparedRequest()
+        request.method = method
+        if _PLAIN_URL.match(url):
+            request.url = url
+        else:
+            request.prepare_url(url, None)
+        if proxies is None:
+            host, options = self.build_connection_pool_key_attributes(request, verify=True)
+            pool = self.poolmanager.connection_from_host(**host, pool_kwargs=options)
+            target = request.path_url
+        else:
+            pool = self.get_connection_with_tls_context(request, verify=True, proxies=proxies)
+            target = self.request_url(request, proxies)
+        connect, read = timeout
+        raw = pool.urlopen(
+            method,
+            target,
+            body,
+            headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+            timeout=Timeout(connect=connect, read=read),
+        )
+        return Response(request.url or url, method, raw)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)

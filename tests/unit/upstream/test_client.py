@@ -7,16 +7,15 @@ import gzip
 import io
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
-import requests
 import urllib3
 from fakes import FakeAlarm, FakeClock
-from requests.adapters import BaseAdapter
 from server import until
 from upstream import (
     AddHeaders,
@@ -52,6 +51,7 @@ from devpi_server.errors import (
 )
 from devpi_server.upstream.base import Absent, Fresh, NotModified
 from devpi_server.upstream.client import LARGEST_PAGE, RequestsClient
+from devpi_server.upstream.connections import Response
 from devpi_server.upstream.watchdog import Watchdog, Wire
 
 PAGE = "/simple/demo/"
@@ -553,23 +553,19 @@ def test_a_host_that_cannot_be_is_unreachable(client: RequestsClient, host: str)
         client.get(f"http://{host}/")
 
 
-class _Elsewhere(BaseAdapter):
-    """Answers without a network, for addresses of https."""
+class _Elsewhere:
+    """An adapter that answers without a network, for addresses of https."""
 
     def __init__(self, location: str) -> None:
-        super().__init__()
         self._location = location
 
-    def send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
-        response = requests.Response()
-        response.request = request
-        response.raw = urllib3.HTTPResponse(io.BytesIO(), preload_content=False)
+    def ask(self, method: str, url: str, headers: Mapping[str, str], **_: object) -> Response:
+        raw: Any = urllib3.HTTPResponse(
+            io.BytesIO(), {"Location": self._location}, status=302, preload_content=False
+        )
         with socket.socket() as closed:
-            response.raw.wire = Wire(closed, Watchdog(FakeAlarm(), 1.0))
-        response.status_code = 302
-        response.url = request.url or ""
-        response.headers["Location"] = self._location
-        return response
+            raw.wire = Wire(closed, Watchdog(FakeAlarm(), 1.0))
+        return Response(url, method, raw)
 
     def close(self) -> None:
         pass
@@ -577,7 +573,7 @@ class _Elsewhere(BaseAdapter):
 
 def test_https_never_leads_to_plain_http(up: Upstream, client: RequestsClient) -> None:
     """U04: who has asked in secret is not led into the open."""
-    client._adapter = _Elsewhere(page_of(up))
+    client._adapter = _Elsewhere(page_of(up))  # type: ignore[assignment]
     with pytest.raises(Corrupt, match="https"):
         client.get("https://secure.test/simple/demo/")
     assert up.requests == []
