@@ -48,7 +48,8 @@ _HEX = re.compile(r"[0-9a-f]+\Z")
 
 _URL_CHARS = r"!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~"
 # What needs no work at all: absolute, no userinfo, no fragment, all encoded.
-_PLAIN_URL = re.compile(rf"https?://[A-Za-z0-9._-]+(?::[0-9]{{1,4}})?/[{_URL_CHARS}]*\Z")
+_PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}"  # as far as a number of digits tells
+_PLAIN_URL = re.compile(rf"https?://[A-Za-z0-9._-]+(?::(?:{_PORT}))?/[{_URL_CHARS}]*\Z")
 _NETLOC = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?\Z")
 _KEPT_IN_URL = "!$%&'()*+,-./:;=?@[]_~"
 

@@ -62,6 +62,7 @@ _HIGH_WATERMARK = 256 * 1024  # bytes a connection; waitress' own 16 MB let memo
 _AT_ONCE = 64 * 1024  # bytes to receive; waitress' own 8 KB doubled the time of an upload
 _DRAIN = 30.0  # seconds that requests in flight get when the server is told to stop
 _GRACE = 1.0  # seconds that a connection gets then to ask for the first time
+_FAILS = "a connection fails and is closed"
 _STALLED = 120  # seconds without progress until a connection is closed
 
 
@@ -252,17 +253,24 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self.server.alarm.after(parked.seconds, resume)
         parked.flight.add_done_callback(resume)
 
+    # These two are asked of each connection in each turn of the loop.
+
     def readable(self) -> bool:
-        return self._asked(super().readable)
+        try:
+            return bool(super().readable())
+        except Exception:
+            log.exception(_FAILS)
+            return self._end()
 
     def writable(self) -> bool:
-        return self._asked(self._is_writable)
-
-    def _is_writable(self) -> bool:
-        first = self.outbufs[0]  # looked at once: another thread may be sending
-        if not self.will_close and isinstance(first, _ReaderBuffer):
-            return first.is_ready()
-        return bool(super().writable())
+        try:
+            first = self.outbufs[0]  # looked at once: another thread may be sending
+            if type(first) is _ReaderBuffer and not self.will_close:
+                return first.is_ready()
+            return bool(super().writable())
+        except Exception:
+            log.exception(_FAILS)
+            return self._end()
 
     def is_busy(self) -> bool:
         """Whether something is asked, answered or begun here."""
@@ -270,14 +278,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             return False
         return bool(self.requests or self.total_outbufs_len or self.request is not None)
 
-    def _asked(self, question: Callable[[], object]) -> bool:
-        """The answer; where it fails, this connection ends, not the loop of all others."""
-        try:
-            return bool(question())
-        except Exception:
-            log.exception("a connection fails and is closed")
-            self.handle_close()
-            return False
+    def _end(self) -> bool:
+        """Where a question to it fails, this connection ends, not the loop of all others."""
+        self.handle_close()
+        return False
 
 
 def _room_for_connections() -> int:
