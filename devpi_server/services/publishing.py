@@ -7,34 +7,31 @@ failed.  A push that failed can be done again: servers take the same file twice.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-
-import orjson
 
 from devpi_server import names
 from devpi_server.concurrency import Blocking
 from devpi_server.errors import (
     CorruptBlob,
-    InvalidArtefact,
+    DevpiError,
     OffLimits,
+    StoreError,
     Unauthenticated,
-    UpstreamError,
 )
-from devpi_server.services import artefact, distnames, metadata_fields, provenance
 from devpi_server.services.access import ROOT, Principal
 from devpi_server.services.accounts import Origin
 from devpi_server.services.indexes import Index
 from devpi_server.services.picking import Picked
 from devpi_server.services.push_order import Elsewhere, Order
+from devpi_server.services.release_forms import Form, ReleaseForms
 from devpi_server.store.blobs import Blob, BlobStore
-from devpi_server.store.incoming import translated
-from devpi_server.store.meta import Actor, FileKind, MetaStore, StoredFile
+from devpi_server.store.meta import Actor, FileKind, MetaStore
 from devpi_server.upstream.addresses import host_of
-from devpi_server.upstream.publish import Attached, Publisher, Said
+from devpi_server.upstream.publish import Publisher, Said
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +43,6 @@ _NOT_TRIED = HTTPStatus.FAILED_DEPENDENCY
 _OF_THE_FILE = {400, 409, 410, 413, 415, 422}
 # Of forms that are a courtesy: PyPI takes neither registrations nor documentation any more.
 _TOLERATED = {HTTPStatus.GONE}
-_TWINE_SAYS = {"provides_extras": "provides_extra"}
-_BLOCK = 1024 * 1024  # bytes
 
 
 class Publishing:
@@ -84,9 +79,9 @@ class Publishing:
         :raises CorruptBlob: a file is missing; nothing has been sent.
         :raises Overloaded: too many requests wait already.
         """
-        sent = [file for file in picked.files if file.kind is not FileKind.TOX_RESULT]
-        blobs = {file.filename: self._blob(file.filename, file.sha256) for file in sent}
-        sending = _Sending(self._publisher, self._blobs, blobs, source, order, picked, to)
+        blobs = dict(self._held(picked))
+        forms = ReleaseForms(order, picked, blobs)
+        sending = _Sending(self._publisher, forms, source, to)
         where = to.target.url.partition("?")[0]
         what = f"{source.name}/{order.project}/{picked.version}"
         trusted = principal.user == ROOT and principal.scope is None
@@ -96,15 +91,23 @@ class Publishing:
                 tables.note("publish", what, {"to": where})
             actions = list(sending.all(trusted=trusted))
             ok = all(_is_fine(action) for action in actions)
-            with self._meta.writing(actor) as tables:
-                tables.note("published", what, {"to": where, "ok": ok, "done": actions})
+            try:
+                with self._meta.writing(actor) as tables:
+                    tables.note("published", what, {"to": where, "ok": ok, "done": actions})
+            except StoreError as error:  # what was done is done, and is to be told
+                log.error("cannot note what came of %s: %s; %s", what, error.message, actions)
         return actions, ok
 
-    def _blob(self, filename: str, sha256: str) -> Blob:
-        blob = self._blobs.find(sha256)
-        if blob is None:
-            raise CorruptBlob(f"{filename} is missing from the store, run devpi-fsck")
-        return blob
+    def _held(self, picked: Picked) -> Iterator[tuple[str, Blob]]:
+        """Digest and blob of everything that is sent."""
+        for file in picked.files:
+            if file.kind is FileKind.TOX_RESULT:
+                continue
+            for sha256 in filter(None, (file.sha256, file.signature, file.provenance)):
+                blob = self._blobs.find(sha256)
+                if blob is None:
+                    raise CorruptBlob(f"{file.filename} is missing from the store, run devpi-fsck")
+                yield sha256, blob
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,125 +115,64 @@ class _Sending:
     """One release on its way out."""
 
     publisher: Publisher
-    store: BlobStore
-    blobs: Mapping[str, Blob]  # by the names of files
+    forms: ReleaseForms
     source: Index
-    order: Order
-    picked: Picked
     to: Elsewhere
 
     def all(self, *, trusted: bool) -> Iterator[Action]:
         """Send all forms, until one fails in a way that the next ones would fail, too."""
         failed = False
-        for line, form in self._forms():
+        for line, make in self._in_order():
             if failed:
                 yield (int(_NOT_TRIED), *line, "not sent, because of what failed before")
                 continue
-            said = self._post(form, trusted=trusted)
+            said = self._said(make, trusted=trusted)
             log.info("pushing to %s: %s %s", host_of(self.to.target.url), said.status, line)
             # Without a text, devpi's lines of these are shorter.
             is_short = not said.text and line[0] != "upload"
             action = (said.status, *line) if is_short else (said.status, *line, said.text)
-            failed = not _is_fine(action) and said.status not in _OF_THE_FILE
+            is_of_file = line[0] != "register" and said.status in _OF_THE_FILE
+            failed = not _is_fine(action) and not is_of_file
             yield action
 
-    def _forms(self) -> Iterator[tuple[tuple[str, ...], _Form]]:
-        """What the result says of each form, and the form."""
-        order, picked = self.order, self.picked
+    def _in_order(self) -> Iterator[tuple[tuple[str, ...], Callable[[], Form]]]:
+        """What the result says of each form, and what makes the form."""
+        order, files = self.forms.order, self.forms.picked.files
         if self.to.registers:
-            fields = {":action": "submit", "protocol_version": "1", **self._named(picked.fields)}
-            yield ("register", order.name, order.version), _Form(fields)
-        for file in picked.files:
+            yield ("register", order.name, order.version), self.forms.registration
+        for file in files:
             if file.kind is FileKind.RELEASE:
                 path = names.file_path(file.filename, "", {"sha256": file.sha256})
-                yield ("upload", f"{self.source.name}/{path}"), self._upload(file)
-        for file in picked.files:
+                line = ("upload", f"{self.source.name}/{path}")
+                yield line, partial(self.forms.upload, file)
+        for file in files:
             if file.kind is FileKind.DOCS:
-                fields = {":action": "doc_upload", **self._named({})}
-                content = self._attached("content", f"{order.project}.zip", file.filename)
-                yield ("docfile", order.name), _Form(fields, (content,))
+                yield ("docfile", order.name), partial(self.forms.documentation, file)
 
-    def _named(self, fields: Mapping[str, object]) -> dict[str, object]:
-        """The metadata in the words of an upload form, with what no form is without."""
-        named = {_TWINE_SAYS.get(name, name): value for name, value in fields.items()}
-        least = {
-            "metadata_version": "2.1",
-            "name": self.order.name,
-            "version": self.picked.version,
-        }
-        return {**least, **named}
-
-    def _upload(self, file: StoredFile) -> _Form:
-        blob = self.blobs[file.filename]
-        filetype, pyversion, own = _about(blob, file.filename, self.order, self.picked)
-        fields = {
-            ":action": "file_upload",
-            "protocol_version": "1",
-            **self._named(own),
-            "filetype": filetype,
-            "pyversion": pyversion,
-            "sha256_digest": file.sha256,
-            "blake2_256_digest": file.digests.get("blake2b_256") or _blake2b(blob),
-        }
-        files = [self._attached("content", file.filename, file.filename)]
-        signature = self._companion(file.signature)
-        if signature is not None:
-            name = file.filename + names.SIGNATURE
-            files.append(Attached("gpg_signature", name, signature.path, signature.size))
-        return _Form(fields, tuple(files), self._attestations(file))
-
-    def _attached(self, field: str, sent_as: str, filename: str) -> Attached:
-        blob = self.blobs[filename]
-        return Attached(field, sent_as, blob.path, blob.size)
-
-    def _companion(self, sha256: str | None) -> Blob | None:
-        return None if sha256 is None else self.store.find(sha256)
-
-    def _attestations(self, file: StoredFile) -> str | None:
-        blob = self._companion(file.provenance)
-        if blob is None:
-            return None
-        with translated("read attestations"):
-            found = provenance.attestations(blob.path.read_bytes())
-        return orjson.dumps(found).decode() if found else None
-
-    def _post(self, form: _Form, *, trusted: bool) -> Said:
-        target = self.to.target
+    def _said(self, make: Callable[[], Form], *, trusted: bool) -> Said:
+        """What came of a form, also where it did not come to be sent."""
         try:
-            if form.attestations is None:
-                return self.publisher.post(target, form.pairs(), form.files, trusted=trusted)
-            attested = (*form.pairs(), ("attestations", form.attestations))
-            said = self.publisher.post(target, attested, form.files, trusted=trusted)
-            if said.status != HTTPStatus.BAD_REQUEST or "attestation" not in said.text.lower():
-                return said
-            # Of PyPI, for one: it takes them from its trusted publishers only.
-            again = self.publisher.post(target, form.pairs(), form.files, trusted=trusted)
-            without = f"without its attestations, because: {said.text}"
-            return Said(again.status, f"{again.text} {without}".strip())
+            return self._post(make(), trusted=trusted)
         except OffLimits:
             return Said(
                 int(HTTPStatus.FORBIDDEN),
-                f"{host_of(target.url)} is in a private network, where only root may push, "
-                "or whoever --push-networks lets",
+                f"{host_of(self.to.target.url)} is in a private network, where only root may "
+                "push, or whoever --push-networks lets",
             )
-        except UpstreamError as error:
+        except DevpiError as error:
             return Said(_UNSENT, error.message)
 
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    fields: Mapping[str, object]
-    files: tuple[Attached, ...] = ()
-    attestations: str | None = None
-
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Field and value; a list is sent value by value."""
-        return tuple(
-            (name, str(each))
-            for name, value in self.fields.items()
-            for each in (value if isinstance(value, list | tuple) else (value,))
-            if each is not None
-        )
+    def _post(self, form: Form, *, trusted: bool) -> Said:
+        target = self.to.target
+        attested = form.pairs(attested=True)
+        said = self.publisher.post(target, attested, form.files, trusted=trusted)
+        is_about_them = form.attestations is not None and "attestation" in said.text.lower()
+        if said.status != HTTPStatus.BAD_REQUEST or not is_about_them:
+            return said
+        # Of PyPI, for one: it takes them from its trusted publishers only.
+        again = self.publisher.post(target, form.pairs(), form.files, trusted=trusted)
+        without = f"without its attestations, because: {said.text}"
+        return Said(again.status, f"{again.text} {without}".strip())
 
 
 def _is_fine(action: Action) -> bool:
@@ -238,28 +180,3 @@ def _is_fine(action: Action) -> bool:
     if status in _TOLERATED and what != "upload":
         return True
     return isinstance(status, int) and 200 <= status < 300
-
-
-def _about(
-    blob: Blob, filename: str, order: Order, picked: Picked
-) -> tuple[str, str, Mapping[str, object]]:
-    """The kind of the file, the Python that it is for, and the metadata to send with it.
-
-    Its own, where it has some: two files of a release may differ.
-    """
-    try:
-        with translated("read an uploaded file"), blob.path.open("rb") as file:
-            found = artefact.inspect(file, filename, name=order.project, version=order.version)
-    except InvalidArtefact:  # it was taken as it was from a mirror
-        dist = distnames.parse(filename)
-        return dist.filetype, dist.pyversion, picked.fields
-    own = metadata_fields.of_artefact(found) if "name" in found.fields else picked.fields
-    return found.filetype, found.pyversion, own
-
-
-def _blake2b(blob: Blob) -> str:
-    digest = hashlib.blake2b(digest_size=32)
-    with translated("read an uploaded file"), blob.path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

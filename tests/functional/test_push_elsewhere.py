@@ -277,7 +277,7 @@ def test_a_server_that_is_not_there_is_told(server: App, sink: Sink) -> None:
     assert "127.0.0.1:9 cannot be reached" in text
 
 
-@pytest.mark.parametrize(("status", "ok"), [(410, True), (403, False)])
+@pytest.mark.parametrize(("status", "ok"), [(410, True), (400, False), (403, False)])
 def test_who_takes_no_registrations_is_sent_the_files(
     server: App, sink: Sink, status: int, ok: bool
 ) -> None:
