@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from server import Http
 from upstream import Upstream
@@ -102,6 +102,8 @@ def everything(server: Http) -> dict[str, Any]:
     for releases in versions.values():
         for release in releases.values():
             links = release.get("+links", [])
+            for link in links:  # some servers quote what others do not
+                link.update((key, unquote(link[key])) for key in ("href", "for_href") & link.keys())
             links.sort(key=itemgetter("href"))  # their order means nothing
             paths.update(map(itemgetter("href"), links))
     return {
@@ -109,7 +111,7 @@ def everything(server: Http) -> dict[str, Any]:
         "indexes": indexes,
         "versions": versions,
         "pages": {
-            f"{index}/{project}": server.links(project, f"/{index}/+simple/")
+            f"{index}/{project}": _page(server, project, f"/{index}/+simple/")
             for index, project in projects
         },
         "files": {path: _file(server, path) for path in paths},
@@ -123,11 +125,16 @@ def _result(server: Http, path: str) -> Any:
     return json.loads(answer.body.replace(server.url.encode(), b"/"))["result"]
 
 
+def _page(server: Http, project: str, index: str) -> dict[str, Any]:
+    links = server.links(project, index)
+    return {name: {**link, "url": unquote(link["url"])} for name, link in links.items()}
+
+
 def _file(server: Http, path: str) -> tuple[str, str]:
-    """When it came, and its digest."""
+    """When it came, if its head says it, and its digest."""
     answer = server(quote(path, safe="/+"))
     assert answer.status == 200, (path, answer)
-    return answer.headers["Last-Modified"], hashlib.sha256(answer.body).hexdigest()
+    return answer.headers.get("Last-Modified", ""), hashlib.sha256(answer.body).hexdigest()
 
 
 def _users(root: Person) -> None:
