@@ -64,7 +64,7 @@ from devpi_server.upstream.client import RequestsClient
 from devpi_server.upstream.crawl import Crawling
 from devpi_server.upstream.files import FileFetcher
 from devpi_server.upstream.flat import Flat
-from devpi_server.upstream.memory import give_back_large_blocks
+from devpi_server.upstream.memory import settle_in
 from devpi_server.upstream.origins import Origins
 from devpi_server.upstream.pages import PageCache
 from devpi_server.upstream.publish import HttpPublisher
@@ -117,7 +117,7 @@ class Services:
 
     def start(self) -> None:
         """Begin the background work of this process."""
-        give_back_large_blocks()
+        settle_in()
         atexit.register(self.settle)
         self.mirrors.start(self.supervisor)
         for worker in self.own_workers:

@@ -1,11 +1,12 @@
-"""What large pages cost in memory: they take turns, and nothing is kept of them.
+"""Memory: large pages take turns, as parsed they need several times that of their document.
 
-Parsed, a page needs several times the memory of its document.
+And what a process that serves does once, so that its memory costs little.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,12 +41,18 @@ class Turns:
             self._turn.release()
 
 
-def give_back_large_blocks() -> None:
-    """From now on, large blocks of memory that are freed go back to the system at once.
+def settle_in() -> None:
+    """Prepare this process for a long time of serving.
 
-    The GNU C library does so until it has seen some.  From then on it keeps them, for each
-    thread its own, which comes to many hundred megabytes after some large pages.
+    From now on, large blocks that are freed go back to the system at once.  The GNU C library
+    does so until it has seen some; then it keeps them, for each thread its own, which comes to
+    many hundred megabytes after some large pages.
+
+    What is in memory now is here to stay, so the collector need not look through it again and
+    again: 100,000 objects are a pause of 50 ms for all threads.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
+    gc.collect()
+    gc.freeze()
