@@ -64,7 +64,7 @@ class Body:
         self.encoded = encoding not in ("", "identity")
 
     def chunks(self) -> Iterator[bytes]:
-        raw = self._response.raw
+        raw, headers = self._response.raw, self._response.headers
         received = marked = 0
         within = _LAP if self._deadline is None else self._deadline - time.monotonic()
         with translated(self.url), raw.wire.within(within) as watch:
@@ -78,6 +78,9 @@ class Body:
             raise Unreachable(
                 f"{host_of(self.url)} broke off after {received} of {self.length} bytes"
             )
+        # A header that was cut is taken for a whole one, so that nothing tells the length.
+        if not received and self.length is None and "Transfer-Encoding" not in headers:
+            raise Unreachable(f"{host_of(self.url)} broke off before the first byte")
 
     def decoded(self, limit: int) -> Iterator[bytes]:
         encoding = self._response.headers.get("Content-Encoding", "").strip().lower()

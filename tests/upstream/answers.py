@@ -195,6 +195,7 @@ class Delivery:
     cut: int | None = None  # bytes of the body after which the connection ends
     rate: int | None = None  # bytes of the body a second
     head_rate: int | None = None  # bytes of the head a second
+    head_cut: int | None = None  # lines of the head after which the connection ends
     answered: bool = True  # False: the connection ends without an answer
     reset: bool = False  # the connection ends by RST
     claim: int = 0  # what Content-Length says above the truth

@@ -195,6 +195,16 @@ class Cut(Fault):
 
 
 @dataclass(frozen=True)
+class CutHead(Fault):
+    """The connection ends after so many lines, the status line being the first."""
+
+    after_lines: int
+
+    def apply(self, answer: Answer, request: Request) -> Answer:
+        return replace(answer, delivery=replace(answer.delivery, head_cut=self.after_lines))
+
+
+@dataclass(frozen=True)
 class WrongLength(Fault):
     """Content-Length says so many bytes more (or less) than are sent."""
 

@@ -190,6 +190,9 @@ class _Connection:
         )
         request.status = answer.status
         head = _head(answer, keep=keep)
+        if how.head_cut is not None:
+            self._sock.sendall(b"".join(head.splitlines(keepends=True)[: how.head_cut]))
+            raise _Ended
         if how.head_rate is not None:
             self._trickle(head, how.head_rate)
             head = b""

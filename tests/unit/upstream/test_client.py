@@ -23,6 +23,7 @@ from upstream import (
     CloseAtAccept,
     CloseUnanswered,
     Cut,
+    CutHead,
     GzipBomb,
     GzipEncoded,
     HangBeforeAnswer,
@@ -334,6 +335,17 @@ def test_a_page_that_is_cut_is_an_error(up: Upstream, client: RequestsClient, re
     up.fail(PAGE, Cut(10, reset=reset))
     with pytest.raises(Unreachable):
         client.get(page_of(up))
+
+
+@pytest.mark.parametrize("lines", range(1, 7))
+def test_a_head_that_is_cut_is_an_error(up: Upstream, client: RequestsClient, lines: int) -> None:
+    """U05: the HTTP library takes it for a whole one, without what would tell the length."""
+    headers = {"Content-Type": "application/zip", "ETag": '"1"', "X-Amz": "2", "X-Last": "3"}
+    up.fail(PAGE, Status(200, headers, b"file"), CutHead(lines))
+    with pytest.raises(Unreachable):
+        body_of(client, page_of(up))
+    up.heal()
+    assert body_of(client, page_of(up))
 
 
 def test_a_chunked_body_that_is_cut_is_an_error(up: Upstream, client: RequestsClient) -> None:
