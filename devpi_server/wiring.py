@@ -27,6 +27,7 @@ from devpi_server.services.identity import Identity
 from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.index_options import MIRROR
 from devpi_server.services.indexes import NOT_CONFIGURED, Configured, Indexes, Mirrored
+from devpi_server.services.listings import Listings
 from devpi_server.services.logins import LoginTokens
 from devpi_server.services.pages import Pages
 from devpi_server.services.passwords import Passwords
@@ -198,6 +199,7 @@ def build(
         pushes=PushApi(push),
         search=SearchApi(indexes, Search(store.meta, indexes)),
         pages=Pages(),
+        listings=Listings(indexes, settings.datadir / "lists", store.incoming),
         downloads=downloads,
         places=places,
         observer=observer or AccessLog(sys.stderr),

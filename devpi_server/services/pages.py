@@ -26,7 +26,6 @@ _BUDGET = 24 * 1024 * 1024  # bytes of rendered pages in memory
 _OVERHEAD = 500  # bytes of memory for each beside its body
 _RENDER_WITHIN = 30.0  # seconds
 _SMALL = 300  # links: rendered in a few milliseconds
-_TITLE_HELD = "list of accessed projects"
 
 Work = Callable[[], bytes]
 
@@ -78,13 +77,14 @@ class Pages:
         rendered = self._rendered(key, view.stamp, lambda: _project_page(key, view), at_once=small)
         return rendered, view.origin
 
-    def listing(self, key: PageKey, source: Source) -> Rendered:
+    def listing(self, key: PageKey, source: Source, title: str) -> Rendered:
         """The list of projects that are held.
 
         :param source: the index, as who asks may see it.
+        :param title: of the page for people.
         """
         listing = source.listing()
-        return self._rendered(key, listing.stamp, lambda: _listing_page(key, listing))
+        return self._rendered(key, listing.stamp, lambda: _listing_page(key, listing, title))
 
     def _rendered(
         self, key: PageKey, stamp: Hashable, work: Work, *, at_once: bool = False
@@ -112,10 +112,10 @@ def _project_page(key: PageKey, view: View) -> bytes:
     return renderer(view.load(), key.prefix)
 
 
-def _listing_page(key: PageKey, listing: Listing) -> bytes:
+def _listing_page(key: PageKey, listing: Listing, title: str) -> bytes:
     if key.is_json:
         return b"".join(render.listing_json(listing.names()))
-    return b"".join(render.listing_html(listing.names(), _TITLE_HELD))
+    return b"".join(render.listing_html(listing.names(), title))
 
 
 def compress(body: bytes, encoding: Encoding) -> bytes:

@@ -15,6 +15,7 @@ from devpi_server.services.downloads import Downloads
 from devpi_server.services.identity import Identity
 from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.indexes import Indexes
+from devpi_server.services.listings import Listings
 from devpi_server.services.pages import Pages
 from devpi_server.services.releases import Releases
 from devpi_server.services.status import Status
@@ -201,6 +202,7 @@ def application(
     pushes: PushApi,
     search: SearchApi,
     pages: Pages,
+    listings: Listings,
     downloads: Downloads,
     places: Blocking,
     observer: Observer,
@@ -213,7 +215,7 @@ def application(
 ) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, what is hot, log, bottle."""
     hot = Hot(indexes, pages, downloads, observer, clock)
-    simple = SimplePages(indexes, pages, hot, absolute_urls=absolute_urls)
+    simple = SimplePages(indexes, pages, listings, hot, absolute_urls=absolute_urls)
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
     own = IndexesApi(indexes, config, simple, incoming.spool)

@@ -181,16 +181,7 @@ def page_answer(
     is_public: bool = True,  # noqa: FBT001, FBT002 - the hot path passes nothing
 ) -> tuple[str, Headers, bytes]:
     """Status line, headers and body for a rendered page, or its 304."""
-    kept_by = "" if is_public else "private, "
-    headers = [
-        ("ETag", f'"{rendered.tag}"'),
-        ("Cache-Control", f"{kept_by}max-age=0, must-revalidate"),
-        (
-            "Vary",
-            "Accept, Accept-Encoding" if is_public else "Accept, Accept-Encoding, Authorization",
-        ),
-        ("X-Devpi-Cache", origin.value),
-    ]
+    headers = list(page_headers(rendered.tag, origin, is_public=is_public).items())
     if conditional.is_held_by_client(environ.get("HTTP_IF_NONE_MATCH"), rendered.tag):
         return "304 Not Modified", headers, b""
     headers.append(("Content-Type", content_type))
@@ -199,6 +190,16 @@ def page_answer(
     if key.encoding is not key.encoding.IDENTITY:
         headers.append(("Content-Encoding", key.encoding.token))
     return "200 OK", headers, rendered.body
+
+
+def page_headers(tag: str, origin: Origin, *, is_public: bool) -> dict[str, str]:
+    """The headers of a page that was not sent, too, because the client has it."""
+    return {
+        "ETag": f'"{tag}"',
+        "Cache-Control": f"{'' if is_public else 'private, '}max-age=0, must-revalidate",
+        "Vary": "Accept, Accept-Encoding" + ("" if is_public else ", Authorization"),
+        "X-Devpi-Cache": origin.value,
+    }
 
 
 def event(environ: Environ, status: str, origin: str, clock: Clock) -> Answered:

@@ -11,17 +11,19 @@ from devpi_server import names
 from devpi_server.names import NormalizedName
 from devpi_server.records import Origin
 from devpi_server.services.indexes import Indexes
+from devpi_server.services.listings import TITLE, Listings
 from devpi_server.services.pages import PageKey, Pages
 from devpi_server.simple import negotiate
 from devpi_server.simple.negotiate import Encoding, Form
 from devpi_server.web import asking, conditional
 from devpi_server.web.asking import Wanted
-from devpi_server.web.hot import ABSOLUTE_URLS, Hot, page_answer
+from devpi_server.web.hot import ABSOLUTE_URLS, Hot, page_answer, page_headers
 from devpi_server.web.outside import root_url
 
 # Clients send few different headers; junk in them cannot push those out for long.
 _form = lru_cache(maxsize=512)(negotiate.form)
 _encoding = lru_cache(maxsize=512)(negotiate.encoding)
+_TITLE_HELD = "list of accessed projects"
 _LONGEST_HEADER = 2000  # characters that are remembered
 
 
@@ -29,9 +31,16 @@ class SimplePages:
     """The handlers."""
 
     def __init__(
-        self, indexes: Indexes, pages: Pages, hot: Hot, *, absolute_urls: bool = False
+        self,
+        indexes: Indexes,
+        pages: Pages,
+        listings: Listings,
+        hot: Hot,
+        *,
+        absolute_urls: bool = False,
     ) -> None:
         self._indexes = indexes
+        self._listings = listings
         self._pages = pages
         self._hot = hot
         self._absolute_urls = absolute_urls
@@ -85,42 +94,37 @@ class SimplePages:
         return asking.chosen(self.page(f"{user}/{index}", name, "../", is_hot=is_hot))
 
     def held_projects(self, user: str, index: str) -> bottle.HTTPResponse:
-        """The list of the projects that are in the cache."""
+        """The list of the projects that are in the cache, or that were uploaded."""
         found = self._indexes.find(f"{user}/{index}")
         source, shown = asking.seen(found)
         form, encoding = negotiated()
         key = PageKey(found.name, None, form is Form.JSON, encoding, "", shown)
-        rendered = self._pages.listing(key, source)
+        title = _TITLE_HELD if found.stage is None else TITLE
+        rendered = self._pages.listing(key, source, title)
         environ = bottle.request.environ
         answer = page_answer(rendered, form.content_type, key, Origin.HIT, environ, found.is_public)
         return _response(*answer)
 
     def all_projects(self, user: str, index: str) -> bottle.HTTPResponse:
-        """The list of all projects of the index, ready-made and large."""
-        mirrored = self._indexes.find(f"{user}/{index}").mirrored
-        if mirrored is None or mirrored.lists_held:
+        """The list of all projects of the index and its bases; with a mirror, a large one."""
+        found = self._indexes.find(f"{user}/{index}")
+        listed = self._listings.find(found, asking.seen(found)[1])
+        if listed is None:
             return self.held_projects(user, index)
-        cache = mirrored.mirror.root
-        root, origin = cache.find()
         form, encoding = negotiated()
         name = "json" if form is Form.JSON else "html"
-        tag = f"{root.folder}-{name}-{encoding.token}"
-        headers = {
-            "ETag": f'"{tag}"',
-            "Cache-Control": "max-age=0, must-revalidate",
-            "Vary": "Accept, Accept-Encoding",
-            "X-Devpi-Cache": origin.value,
-        }
+        tag = f"{listed.ready.folder}-{name}-{encoding.token}"
+        headers = page_headers(tag, listed.origin, is_public=found.is_public)
         if conditional.is_held_by_client(bottle.request.get_header("If-None-Match"), tag):
             return bottle.HTTPResponse(b"", "304 Not Modified", headers)
         headers["Content-Type"] = form.content_type
         headers["X-Content-Type-Options"] = "nosniff"
         if encoding is Encoding.IDENTITY:
-            headers["Content-Length"] = str(root.sizes[name])
+            headers["Content-Length"] = str(listed.ready.sizes[name])
             is_head = bottle.request.method == "HEAD"
-            body = b"" if is_head else cache.identity(root, name)
+            body = b"" if is_head else listed.lists.identity(listed.ready, name)
             return bottle.HTTPResponse(body, "200 OK", headers)
-        file = cache.compressed(root, name, encoding)
+        file = listed.lists.compressed(listed.ready, name, encoding)
         headers["Content-Encoding"] = encoding.token
         headers["Content-Length"] = str(file.seek(0, 2))
         file.seek(0)
