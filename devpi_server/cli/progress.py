@@ -28,7 +28,7 @@ class Meter:
     def __init__(self, report: Report, total: int | None = None) -> None:
         self._report = report
         self._stack = ExitStack()
-        self._files = self._size = 0
+        self.files = self._size = 0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -53,12 +53,12 @@ class Meter:
 
     def count(self, size: int) -> None:
         """Another file, of so many bytes."""
-        self._files += 1
+        self.files += 1
         self._size += size
         if not self._bar.disable:
-            self._bar.update(self._task, advance=size, description=f"{self._files} files")
-        elif self._files % _EVERY == 0:
-            self._report.say(f"{self._files} files, {in_words(self._size)}")
+            self._bar.update(self._task, advance=size, description=f"{self.files} files")
+        elif self.files % _EVERY == 0:
+            self._report.say(f"{self.files} files, {in_words(self._size)}")
 
 
 def in_words(size: int) -> str:

@@ -12,7 +12,7 @@ from devpi_server.names import NormalizedName
 from devpi_server.services.access import Principal
 from devpi_server.services.accounts import Origin
 from devpi_server.services.indexes import Indexes
-from devpi_server.store.blobs import BlobStore, keep
+from devpi_server.store.blobs import BlobStore, expect_held, keep
 from devpi_server.store.meta import Actor, FileKind, LogEntry, MetaStore, StoredFile
 
 LARGEST = 16 * 1024 * 1024  # bytes of one result
@@ -43,6 +43,7 @@ class Results:
         blob = keep(self._blobs, result)
         now = self._clock()
         with self._meta.writing(Actor(principal.name, origin.address)) as tables:
+            expect_held(self._blobs, [blob.sha256])
             tested = tables.files.find(target.row.id, filename)
             if tested is None or tested.kind is not FileKind.RELEASE:
                 raise NoSuchFile("no such file")

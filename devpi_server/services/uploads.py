@@ -28,7 +28,7 @@ from devpi_server.services.accounts import Origin
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.services.received import Form, ReceivedFile
 from devpi_server.store import zips
-from devpi_server.store.blobs import BlobStore, keep
+from devpi_server.store.blobs import BlobStore, expect_held, keep
 from devpi_server.store.incoming import translated
 from devpi_server.store.meta import (
     Actor,
@@ -158,6 +158,7 @@ class Uploads:
         """Make it a file of its release, in one transaction."""
         with self._meta.writing(Actor(principal.name, origin.address)) as tables:
             room.expect_there(tables, target)
+            expect_held(self._blobs, stored.blobs)
             release = tables.releases.get(target.row.id, stored.project, stored.version)
             known = release.fields if release is not None else {"version": stored.version}
             put = Release(stored.project, stored.version, {**known, **fields})

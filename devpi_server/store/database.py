@@ -122,6 +122,14 @@ class Database:
         """Changes when any process has written."""
         return self._watch.generation()
 
+    def faults(self) -> list[str]:
+        """What is wrong with the file."""
+        with _translated("read the database"), self._reader.begin() as connection:
+            found = list(connection.exec_driver_sql("PRAGMA integrity_check").scalars())
+            foreign = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        broken = [f"a row of {row[0]} belongs to one of {row[2]} that is gone" for row in foreign]
+        return ([] if found == ["ok"] else found) + broken
+
     def close(self) -> None:
         """Let go of the file."""
         self._finalizer()

@@ -317,4 +317,7 @@ class MetaStore(Protocol):
     def generation(self) -> int:
         """Changes when any process has written. A matter of microseconds."""
 
+    def faults(self) -> list[str]:
+        """What is wrong with the store itself, a sentence each. It takes its time."""
+
     def close(self) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -388,3 +389,19 @@ def test_the_migrations_lead_to_the_tables_of_the_schema(tmp_path: Path, clock: 
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, schema.metadata) == []
     engine.dispose()
+
+
+def test_a_sound_store_has_no_faults(meta: MetaStore, index: int) -> None:
+    upload(meta, index, uploaded())
+
+    assert meta.faults() == []
+
+
+def test_what_is_broken_is_told(meta: MetaStore, index: int, tmp_path: Path) -> None:
+    upload(meta, index, uploaded())
+    with closing(sqlite3.connect(tmp_path / "devpi.sqlite")) as database:
+        database.execute("PRAGMA foreign_keys = OFF")
+        database.execute("DELETE FROM releases")
+        database.commit()
+
+    assert meta.faults() == ["a row of files belongs to one of releases that is gone"]

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeClock
+from people import join
 from server import App
+from uploading import basic, upload
 from upstream import Upstream
+from upstream.artefacts import sdist
 
 from devpi_server.errors import Busy
 from devpi_server.names import project
@@ -181,3 +184,32 @@ def test_a_mirrored_file_that_is_deleted_with_the_uploaded_one_is_fetched_again(
     assert not list((server.datadir / "files").rglob(sha256))
     assert server(path).body == file.data
     assert up.count(file.path) == 2
+
+
+def test_an_upload_whose_bytes_were_just_deleted_is_to_be_sent_again(
+    app: Callable[..., App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its bytes and its row, the worker was quicker: no row names what is gone."""
+    server = app()
+    join(server, "alice")
+    server.add_index("alice/dev")
+    mine = basic("alice", "password of alice")
+    find = LocalBlobs.find
+    monkeypatch.setattr(LocalBlobs, "find", lambda self, sha256: None)
+    assert upload(server, "alice/dev", sdist("demo", "1.0"), mine).status == 503
+    monkeypatch.setattr(LocalBlobs, "find", find)
+    assert server("/alice/dev/+simple/demo/").status == 404
+
+    assert upload(server, "alice/dev", sdist("demo", "1.0"), mine).status == 200
+    path = server.links("demo", "/alice/dev/+simple/")["demo-1.0.tar.gz"]["url"]
+    monkeypatch.setattr(LocalBlobs, "find", _gone_after(LocalBlobs.find, 1))
+    assert server.request("POST", path, {"testenvs": {}}, mine).status == 503
+
+
+def _gone_after(find: Callable[..., Blob | None], times: int) -> Callable[..., Blob | None]:
+    calls = iter(range(times))
+
+    def found(self: LocalBlobs, sha256: str) -> Blob | None:
+        return find(self, sha256) if next(calls, None) is not None else None
+
+    return found

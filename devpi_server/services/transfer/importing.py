@@ -17,24 +17,22 @@ import orjson
 from devpi_server import names
 from devpi_server.errors import BadDump, Conflict, InvalidArtefact
 from devpi_server.records import Link
-from devpi_server.services import artefact, founding
+from devpi_server.services import artefact
 from devpi_server.services.access import ROOT
 from devpi_server.services.dump.read import Dump
 from devpi_server.services.dump.records import DumpedEvent, DumpedFile, DumpedRelease
 from devpi_server.services.index_options import MIRROR
+from devpi_server.services.transfer import rows
 from devpi_server.services.transfer.placing import Clash, Place, Placing
 from devpi_server.services.transfer.plan import Plan, Target
-from devpi_server.store.blobs import Blob, BlobStore, IncomingBlob, expect_held
+from devpi_server.store.blobs import Blob, BlobStore, IncomingBlob, expect_held, keep
 from devpi_server.store.meta import (
     Actor,
     FileKind,
     IndexRow,
     LogEntry,
     MetaStore,
-    Release,
     StoredFile,
-    Tables,
-    User,
 )
 from devpi_server.upstream.shelf import Shelf
 
@@ -101,9 +99,9 @@ class Importer:
         targets = []
         with self._meta.writing(_ACTOR) as tables:
             for user in plan.users:
-                _put_user(tables, user)
+                rows.put_user(tables, user)
             for target in plan.targets:
-                row = _put_index(tables, target.row) if target.is_new else target.row
+                row = rows.put_index(tables, target.row) if target.is_new else target.row
                 targets.append(replace(target, row=row))
         done.users = len(plan.users)
         done.indexes = len(plan.new_indexes)
@@ -132,7 +130,8 @@ class Importer:
 
     def _put_releases(self, row: IndexRow, releases: list[DumpedRelease], done: Imported) -> None:
         with self._meta.writing(_ACTOR) as tables:
-            count = sum(_put_release(tables, row, each, done) for each in releases)
+            warn = done.warnings.append
+            count = sum(rows.put_release(tables, row, each, warn) for each in releases)
             if count:
                 tables.note("import", row.full_name, {"releases": count})
         done.releases += count
@@ -152,17 +151,7 @@ class Importer:
         with self._meta.writing(_ACTOR) as tables:
             for file in files:
                 expect_held(self._blobs, file.blobs)
-                before = tables.files.find(row.id, file.filename)
-                if before is not None and before.sha256 != file.sha256:
-                    raise Conflict(f"{row.full_name} has got a {file.filename} with other bytes")
-                release = tables.releases.get(row.id, file.project, file.version)
-                if release is None:
-                    fields = {"name": file.project, "version": file.version}
-                    release = Release(file.project, file.version, fields)
-                    release = tables.releases.put(row.id, release)
-                tables.files.put(row.id, _with_required(file, release))
-                detail = {"sha256": file.sha256, "size": file.size}
-                tables.note("import", f"{row.full_name}/{file.filename}", detail)
+                rows.put_file(tables, row, file)
         done.files += len(files)
         done.size += sum(file.size for file in files)
 
@@ -265,65 +254,7 @@ class Importer:
 
     def _kept(self, data: bytes | None) -> str | None:
         """The digest of the data, once it is a blob."""
-        if data is None:
-            return None
-        incoming = self._blobs.incoming()
-        try:
-            incoming.write(data)
-            return incoming.commit().sha256
-        finally:
-            incoming.abandon()
-
-
-def _put_user(tables: Tables, user: User) -> None:
-    """Add the user, or make root what it is to be."""
-    there = tables.users.get(user.name)
-    user = replace(user, password_serial=tables.serial)
-    if there is not None and founding.is_root_as_founded(there):
-        tables.users.change(replace(user, id=there.id))
-        tables.note("user_modify", user.name)
-    else:
-        tables.users.add(user)
-        tables.note("user_create", user.name)
-
-
-def _put_index(tables: Tables, row: IndexRow) -> IndexRow:
-    """Add the index, or make root/pypi what it is to be."""
-    there = tables.indexes.get(row.full_name)
-    if there is not None and founding.is_pypi_as_founded(there):
-        row = replace(there, options=row.options)
-        tables.indexes.change(row)
-        tables.note("index_modify", row.full_name, {"type": row.type})
-        return row
-    row = tables.indexes.add(row)
-    tables.note("index_create", row.full_name, {"type": row.type})
-    return row
-
-
-def _with_required(file: StoredFile, release: Release) -> StoredFile:
-    """With the Pythons that its release is for, if it does not say itself."""
-    required = release.fields.get("requires_python")
-    if file.requires_python is None and file.kind is FileKind.RELEASE and required:
-        return replace(file, requires_python=str(required))
-    return file
-
-
-def _put_release(tables: Tables, row: IndexRow, dumped: DumpedRelease, done: Imported) -> bool:
-    """Have the release with all of its metadata. Returns whether anything is new.
-
-    What is here counts more: it may be another spelling of the version.
-    """
-    there = tables.releases.get(row.id, dumped.project, dumped.version)
-    if there is not None and there.version != dumped.version:
-        done.warnings.append(
-            f"{row.full_name} has {dumped.project} {dumped.version} as version {there.version}"
-        )
-    fields = {**dumped.metadata, **(there.fields if there is not None else {})}
-    if there is not None and fields == there.fields:
-        return False
-    version = there.version if there is not None else dumped.version
-    tables.releases.put(row.id, Release(dumped.project, version, fields))
-    return True
+        return None if data is None else keep(self._blobs, data).sha256
 
 
 def _companion(dump: Dump, path: Path | None) -> bytes | None:
