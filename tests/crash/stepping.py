@@ -1,7 +1,7 @@
-"""A server that kills itself at the n-th durable step after it was armed.
+"""A server or a command that kills itself at the n-th durable step after it was armed.
 
-``python stepping.py ARMED STEP OPTION...``: from when the file ARMED is there, steps are counted;
-at step STEP the process is gone, as by SIGKILL.  A step is an fsync, a rename, a link, a
+``python stepping.py ARMED STEP PROGRAM WORD...``: from when the file ARMED is there, steps are
+counted; at step STEP the process is gone, as by SIGKILL.  A step is an fsync, a rename, a link, a
 removal, or a commit of the database, each once before and once after it happens.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
 
+from devpi_server.cli import import_
 from devpi_server.main import main
 
 
@@ -42,13 +43,19 @@ class Steps:
         return stepped
 
 
-def run(armed: Path, last: int, options: list[str]) -> int:
+PROGRAMS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "devpi-server": main,
+    "devpi-import": import_.main,
+}
+
+
+def run(armed: Path, last: int, program: str, words: Sequence[str]) -> int:
     steps = Steps(armed, last)
     for name in ("fsync", "replace", "link", "unlink", "rename"):
         setattr(os, name, steps.around(getattr(os, name)))
     DefaultDialect.do_commit = steps.around(DefaultDialect.do_commit)
-    return main(options)
+    return PROGRAMS[program](words)
 
 
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
+    sys.exit(run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]))

@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from server import JSON, App, BrokenOff, Http, Response, ServerProcess, mirror_of
+from server import (
+    JSON,
+    App,
+    BrokenOff,
+    Http,
+    Response,
+    ServerProcess,
+    clean_environment,
+    mirror_of,
+)
 from uploading import basic, upload
 from upstream import Upstream
 from upstream.artefacts import sdist, wheel
+
+from devpi_server.cli import export
 
 Files = dict[str, bytes]  # name → bytes
 HERE = Path(__file__).parent
@@ -58,9 +72,7 @@ class Site:
     def is_killed_at(self, step: int, change: Callable[[Http], Response]) -> bool:
         """Let a server die at this step of the change; False: it took fewer steps."""
         self._armed.unlink(missing_ok=True)
-        script = str(HERE / "stepping.py")  # which is to find the package as this test does
-        start = f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
-        program = ("-c", start, str(self._armed), str(step))
+        program = stepping(self._armed, step, "devpi-server")
         with ServerProcess(*self._options, log=self._log, program=program) as server:
             self._armed.touch()
             try:
@@ -72,6 +84,13 @@ class Site:
                 self._armed.unlink()
         assert answer.status in (200, 201), answer
         return False
+
+
+def stepping(armed: Path, step: int, program: str) -> tuple[str, ...]:
+    """What Python is to run, so that the program dies at this step."""
+    script = str(HERE / "stepping.py")  # which is to find the package as this test does
+    start = f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
+    return "-c", start, str(armed), str(step), program
 
 
 def served(server: App, index: str = "alice/dev") -> Files:
@@ -198,3 +217,30 @@ def test_a_push_from_a_mirror(tmp_path: Path) -> None:
         return server.request("PUSH", "/root/pypi", asked, MINE)
 
     kill_at_each_step(site, push, {}, held)
+
+
+@pytest.mark.timeout(240)
+def test_an_import(tmp_path: Path) -> None:
+    """Killed again and again, a little later each time, it gets there in the end."""
+    site = Site(tmp_path)
+    with site.serve() as server:
+        for file in (NEW, SDIST):
+            assert upload(server, "alice/dev", file, MINE).status == 200
+    dump, datadir, armed = tmp_path / "dump", tmp_path / "imported", tmp_path / "now"
+    assert export.main(["--datadir", str(site.datadir), str(dump)]) == 0
+    armed.touch()
+    killed = 0
+    for step in range(3, 3 * MOST_STEPS, 3):
+        program = stepping(armed, step, "devpi-import")
+        command = [sys.executable, *program, "--datadir", str(datadir), str(dump)]
+        ended = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        killed += 1
+
+    assert killed > 3
+    server = App("--datadir", str(datadir), "--offline-mode")
+    assert served(server) == {NEW.filename: NEW.data, SDIST.filename: SDIST.data}
+    assert upload(server, "alice/dev", OLD, MINE).status == 200
+    server.services.close()
