@@ -17,6 +17,8 @@ import bottle
 
 from devpi_server import errors
 from devpi_server.errors import DevpiError
+from devpi_server.web import asking
+from devpi_server.web.outside import root_url
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,9 @@ def failure(status: int, message: str, retry_after: int | None = None) -> bottle
     }
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Basic realm="pypi"'
+        if asking.principal().tried and bottle.request.get_header("X-Devpi-Auth"):
+            # By this, devpi-client knows that its login is dead, and forgets it.
+            headers["Location"] = f"{root_url(bottle.request.environ)}/+login"
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
     return bottle.HTTPResponse(encoded, f"{int(status)} {reason(message)}", headers)

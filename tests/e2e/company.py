@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from server import Http, Response, ServerProcess
+from server import Response, ServerProcess
 from uploading import basic
 from upstream import Upstream
+
+from .clients import Desk
 
 PASSWORD = "correct horse"
 
@@ -37,6 +39,11 @@ class Member:
         text: str = answer.json["result"]["token"]
         return text
 
+    def write_netrc(self, desk: Desk) -> None:
+        """The password in the file that programs look into by themselves."""
+        line = f'machine localhost login {self.name} password "{self.password}"\n'
+        desk.write("~/.netrc", line).chmod(0o600)
+
     def files(self, index: str, project: str) -> dict[str, dict[str, object]]:
         """File name → what the project's page says of it, to this user."""
         path = f"/{index}/+simple/{project}/"
@@ -60,10 +67,10 @@ class Company:
     def url(self) -> str:
         return self.server.url
 
-    def hire(self, name: str = "alice") -> Member:
+    def hire(self, name: str, password: str = PASSWORD) -> Member:
         """A user whom nobody else knows; the name is made different from that of all others."""
-        member = Member(self.server, f"{name}{next(self._numbers)}")
-        answer = Http(self.url).request("PUT", f"/{member.name}", {"password": PASSWORD})
+        member = Member(self.server, f"{name}{next(self._numbers)}", password)
+        answer = self.server.request("PUT", f"/{member.name}", {"password": password})
         assert answer.status == 201, answer
         return member
 

@@ -77,7 +77,7 @@ def mirror(up: Upstream, tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    """A server with private indexes; root has a password."""
+    """A server with private indexes, before an upstream that has ``demo``; root has a password."""
     folder = tmp_path_factory.mktemp("company")
     with (
         Upstream() as up,
@@ -87,6 +87,7 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     ):
         set_password = {"password": PASSWORD}
         assert server.request("PATCH", "/root", set_password, basic("root", "")).status == 200
+        up.release("demo", "1.0")
         yield Company(server, up)
 
 

@@ -388,7 +388,6 @@ def test_hatch_is_told_why_it_may_not(
 @pytest.fixture(scope="module")
 def closed(company: Company, built: Path) -> tuple[Member, str]:
     """Its owner, and an index of which only this one knows."""
-    company.up.release("demo", "1.0")
     owner = company.hire("owner")
     index = owner.index("closed", acl_read=[owner.name], bases=["root/pypi"])
     desk = built.parent
@@ -409,12 +408,6 @@ def with_password(url: str, member: Member) -> str:
     return url.replace("://", f"://{member.name}:{PASSWORD.replace(' ', '%20')}@")
 
 
-def write_netrc(desk: Desk, member: Member) -> None:
-    desk.write("~/.netrc", f'machine localhost login {member.name} password "{PASSWORD}"\n').chmod(
-        0o600
-    )
-
-
 @pytest.mark.parametrize("by", ["url", "netrc", "token"])
 def test_pip_installs_from_a_closed_index(
     by: str, company: Company, closed: tuple[Member, str], clients: Clients, desk: Desk
@@ -425,7 +418,7 @@ def test_pip_installs_from_a_closed_index(
     if by == "url":
         url = with_password(url, owner)
     elif by == "netrc":
-        write_netrc(desk, owner)
+        owner.write_netrc(desk)
     else:
         url = url.replace("://", f"://__token__:{owner.token(indexes=[index])}@")
 
@@ -462,7 +455,7 @@ def test_uv_installs_from_a_closed_index(
     elif by == "url":
         url = with_password(url, owner)
     else:
-        write_netrc(desk, owner)
+        owner.write_netrc(desk)
 
     desk(
         *(UV, "pip", "install", "--target", "target", "acme-tools"),

@@ -160,7 +160,8 @@ def test_the_readme_of_docker_compose(
     _manage_users(at, admin)
     _create_the_index(at, admin)
     _give_permissions(at, admin)
-    _generate_files(at, Shell(people("bob"), clients(*TOOLS)))
+    bob = Shell(people("bob"), clients(*TOOLS))
+    _generate_files(at, bob)
 
     alice = people("alice")
     _write_files(at, alice)
@@ -168,7 +169,7 @@ def test_the_readme_of_docker_compose(
     old = clients(*_OLD_SETUPTOOLS, python=python("3.11"))
     _upload(at, server, Shell(alice, old))
     _install_what_was_uploaded(at, Shell(people("carol"), clients(*TOOLS), clients.pip().parent))
-    _non_volatile(at, Shell(alice, old), admin)
+    _non_volatile(Shell(alice, old), bob, admin)
 
 
 def _configure_root(at: str, shell: Shell) -> None:
@@ -268,11 +269,14 @@ def _install_what_was_uploaded(at: str, shell: Shell) -> None:
     assert found == {"acme_tools-1.0.dist-info", "demo-1.0.dist-info"}
 
 
-def _non_volatile(at: str, alice: Shell, admin: Shell) -> None:
+def _non_volatile(alice: Shell, bob: Shell, admin: Shell) -> None:
     """“Your index can not be deleted”, nor can what was uploaded be removed or overridden."""
     alice.desk.write("acme_tools.py", "answer = 43\n")
     said = alice.refused("python setup.py sdist upload -r devpi")
     assert "Upload failed (409): File already exists" in said
+    for what in ("acme-tools", "acme-tools==1.0"):
+        said = bob.refused(f"devpi remove -y {what}")
+        assert "403" in said
+        assert "non-volatile" in said
     said = admin.refused("devpi index -y --delete root/acme")
-    assert "403" in said
-    assert "index root/acme non-volatile, cannot delete" in said
+    assert "403 index root/acme non-volatile, cannot delete" in said

@@ -222,6 +222,22 @@ def test_a_new_password_ends_all_logins(server: App) -> None:
     assert authstatus(server, basic("alice", answer.json["result"]["password"]))[0] == "ok"
 
 
+def test_devpi_client_is_told_that_its_login_is_dead(server: App) -> None:
+    """By an address of where to log in; other clients, and a wrong password, have no login."""
+    dead = token(server)
+    server.request("PATCH", "/alice", {"password": "new"}, devpi("alice", dead))
+    living = devpi("alice", token(server, password="new"))
+
+    refused = server.request("DELETE", "/alice", None, devpi("alice", dead))
+    wrong = server.request("POST", "/+login", {"user": "root", "password": "x"}, living)
+    others = server.request("DELETE", "/alice", None, basic("alice", dead))
+
+    assert [answer.status for answer in (refused, wrong, others)] == [401] * 3
+    assert refused.headers["Location"] == "http://127.0.0.1/+login"
+    assert "Location" not in wrong.headers
+    assert "Location" not in others.headers
+
+
 def test_the_login_of_a_deleted_user_is_dead_also_for_the_next_of_its_name(server: App) -> None:
     old = basic("alice", token(server))
     assert server.request("DELETE", "/alice", None, old).status == 200
