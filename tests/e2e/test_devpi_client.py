@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 
 import pytest
-from server import ServerProcess
+from server import ServerProcess, mirror_of
 from upstream import artefacts
 
 from devpi_server import __version__
 
-from .clients import TOOLS, Clients, Desk, Shell
+from .clients import TOOLS, Clients, Desk, Shell, index_of, readme
 from .company import PASSWORD, Company, Member
 
 _TOX_RESULT = {
@@ -68,6 +68,23 @@ def write(shell: Shell, *files: artefacts.Artefact) -> str:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(each.data)
     return " ".join(f"dist/{each.filename}" for each in files)
+
+
+def test_the_readme(company: Company, live: ServerProcess, shell: Shell, tmp_path: Path) -> None:
+    """Its commands as they stand, on a new server: a user, an index, uploads by three clients."""
+    options = mirror_of(company.up, tmp_path / "data")
+    with ServerProcess("--host", "localhost", *options, log=tmp_path / "log") as server:
+        said = shell(readme("devpi use http", server))
+        assert f"current devpi index: {server.url}alice/dev (logged in as alice)" in said
+
+        write_project(shell)
+        variables = (
+            f"TWINE_PASSWORD=SECRET UV_PUBLISH_PASSWORD=SECRET PIP_INDEX_URL={index_of(live)}"
+        )
+        shell(f"export {variables}; {readme('devpi upload', server)}")
+
+        found = server.links("acme-tools", "/alice/dev/+simple/")
+    assert found.keys() == {"acme_tools-1.0.tar.gz", "acme_tools-1.0-py3-none-any.whl"}
 
 
 # use
