@@ -14,6 +14,7 @@ from devpi_server.cli import audit, token
 from devpi_server.cli.command import Command
 from devpi_server.mirror_settings import WORDS as MIRROR_WORDS
 from devpi_server.mirror_settings import Word
+from devpi_server.services import index_words
 from devpi_server.settings import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +60,18 @@ def test_the_readme_has_every_word_of_a_mirror_with_its_default(word: Word) -> N
 
 
 def test_the_readme_has_no_word_of_a_mirror_that_is_not_there() -> None:
-    assert set(re.findall(r"\bmirror_\w+", README)) <= {word.name for word in MIRROR_WORDS}
+    words = {word.name for word in MIRROR_WORDS} | set(index_words.words("stage"))
+
+    assert set(re.findall(r"\bmirror_\w+", README)) <= words
+
+
+@pytest.mark.parametrize("word", index_words.words("stage"))
+def test_the_readme_has_every_option_of_an_index(word: str) -> None:
+    assert f"``{word}``" in README
+
+
+def test_the_readme_has_no_acl_that_is_not_there() -> None:
+    assert set(re.findall(r"\bacl_\w+", README)) <= set(index_words.words("stage"))
 
 
 def test_the_readme_has_no_option_that_is_not_there() -> None:
