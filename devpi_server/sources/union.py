@@ -44,8 +44,10 @@ class Union:
     """The members as one source, for the first of them.
 
     :param members: in the order of resolution, mirrors last.
-    :param any_whitelist: a name counts as whitelisted if any stage says so, instead of all
-        (devpi.md 1.5, ``mirror_whitelist_inheritance``).
+    :param any_whitelist: a name counts as whitelisted if any stage says so, not only the first
+        (devpi.md 1.5, ``mirror_whitelist_inheritance``).  Why the first alone decides otherwise,
+        although devpi calls that "intersection": it goes down the chain, and what was whitelisted
+        so far stays so, also where a base's own list does not have it.
     :param lacks_base: a base of the chain is no more.
     """
 
@@ -104,9 +106,8 @@ class Union:
                 yield member, view
 
     def _is_whitelisted(self, project: NormalizedName) -> bool:
-        stages = (member for member in self._members if not member.is_mirror)
-        said = [bool({project, EVERYTHING} & member.whitelist) for member in stages]
-        return any(said) if self._any_whitelist else all(said)
+        deciding = self._members if self._any_whitelist else self._members[:1]
+        return any({project, EVERYTHING} & member.whitelist for member in deciding)
 
     def _page(self, project: NormalizedName, found: Sequence[tuple[Member, View]]) -> Page:
         pages = [(member, view.load()) for member, view in found]
