@@ -864,10 +864,26 @@ def test_equal_names_of_two_places_are_two_files(up: Upstream, server: Client) -
 
 # Unknown lengths
 
+SIZES = (SMALL, LARGE)
+
+
+def test_an_empty_answer_that_nothing_says_to_be_whole_is_no_file(
+    up: Upstream, server: Client
+) -> None:
+    """It looks as one does that was cut within its header."""
+    file = up.blob("demo", "demo-1.0.tar.gz", 0)
+    path = server.address("demo", file.filename)
+    up.fail("/packages/", NoLength())
+
+    assert server(path).status == 502
+    assert not is_held(server, path)
+
 
 @pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("fault", [Chunked(), NoLength()])
-@pytest.mark.parametrize("size", [0, SMALL, LARGE])
+@pytest.mark.parametrize(
+    ("fault", "size"),
+    [(Chunked(), 0), *((fault, size) for fault in (Chunked(), NoLength()) for size in SIZES)],
+)
 def test_a_file_of_unknown_length_arrives_whole(
     up: Upstream, server: Client, mode: Mode, fault: Fault, size: int
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -128,6 +129,15 @@ def test_a_changed_file_is_an_artefact_or_refused(case: tuple[str, bytes]) -> No
         )
 
 
+def leads_in_circles(path: Path) -> bool:
+    """Whether it is a link that leads back to itself, of which ``realpath`` makes nonsense."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def fixed(block: bytearray) -> bytes:
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
@@ -181,6 +191,7 @@ def test_a_tar_header_with_a_right_checksum_is_read_as_tarfile_does(
 )
 @example([(b"2", ["a"], ["."]), (b"2", ["a", "a", "b"], ["..", ".."]), (b"0", ["b"], ["a"])])
 @example([(b"2", ["a"], ["."]), (b"2", ["b"], ["a", "a", "..", ".."])])
+@example([(b"2", ["a"], ["a", "", "a"])])
 def test_what_is_taken_unpacks_to_inside(
     members: list[tuple[bytes, list[str], list[str]]],
 ) -> None:
@@ -210,6 +221,8 @@ def test_what_is_taken_unpacks_to_inside(
             for name in folders + found:
                 path = Path(where, name)
                 assert root.is_relative_to(path) or root in path.parents
+                if leads_in_circles(path):
+                    continue
                 assert path.is_relative_to(root) <= Path(os.path.realpath(path)).is_relative_to(
                     root
                 )
