@@ -15,7 +15,9 @@ connection only; 1.3 microseconds a question.
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import sqlite3
 import threading
 import weakref
@@ -91,7 +93,8 @@ class Database:
         with _translated("open the database"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = _engine(path, patience, "BEGIN IMMEDIATE")
-            upgrade.upgrade(self._writer, path)
+            with _alone(path):
+                upgrade.upgrade(self._writer, path)
             self._reader = _engine(path, patience, "BEGIN", "PRAGMA query_only = ON")
             self._watch = _Watch(path, patience)
         self._finalizer = weakref.finalize(self, _close, self._writer, self._reader, self._watch)
@@ -139,6 +142,17 @@ def _close(writer: Engine, reader: Engine, watch: _Watch) -> None:
     watch.close()
     reader.dispose()
     writer.dispose()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time: SQLite waits for nobody while it turns a new file to WAL."""
+    fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 class _Watch:

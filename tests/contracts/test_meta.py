@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -405,3 +407,18 @@ def test_what_is_broken_is_told(meta: MetaStore, index: int, tmp_path: Path) -> 
         database.commit()
 
     assert meta.faults() == ["a row of files belongs to one of releases that is gone"]
+
+
+_OPEN = """
+import pathlib, sys, time
+from devpi_server.store.database import Database
+Database(pathlib.Path(sys.argv[1]), time.time).close()
+"""
+
+
+def test_processes_that_begin_a_database_at_once_all_get_it(tmp_path: Path) -> None:
+    for turn in range(4):
+        command = [sys.executable, "-c", _OPEN, str(tmp_path / str(turn) / "devpi.sqlite")]
+        begun = [subprocess.Popen(command) for _ in range(4)]
+
+        assert [process.wait() for process in begun] == [0, 0, 0, 0]
