@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from commanding import Shell
 from fakes import FakeClock
 from server import App, ServerProcess, mirror_of
 from upstream import Upstream
@@ -16,6 +17,12 @@ from upstream import Upstream
 def up() -> Iterator[Upstream]:
     with Upstream() as upstream:
         yield upstream
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """Call commands on one data directory."""
+    return Shell(tmp_path / "data", capsys)
 
 
 @pytest.fixture

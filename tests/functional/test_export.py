@@ -34,17 +34,6 @@ ATTESTATION = {"version": 1, "verification_material": {}, "envelope": {}}
 
 
 @pytest.fixture
-def up() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(tmp_path / "data", capsys)
-
-
-@pytest.fixture
 def app(shell: Shell, up: Upstream) -> Iterator[App]:
     """A server with alice and her index; her password is "password of alice"."""
     server = App(*mirror_of(up, shell.datadir))

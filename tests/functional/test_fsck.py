@@ -30,17 +30,6 @@ ME = Actor("alice", "test")
 
 
 @pytest.fixture
-def up() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(tmp_path / "data", capsys)
-
-
-@pytest.fixture
 def app(shell: Shell, up: Upstream) -> Iterator[App]:
     """A server with a wheel, with a signature, and an sdist of demo 1.0 in alice/dev."""
     server = App(*mirror_of(up, shell.datadir))

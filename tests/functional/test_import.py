@@ -90,17 +90,6 @@ def login(server: App, user: str, password: str) -> int:
 
 
 @pytest.fixture
-def up() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(tmp_path / "data", capsys)
-
-
-@pytest.fixture
 def site(shell: Shell, tmp_path: Path, up: Upstream) -> Site:
     return Site(shell, tmp_path / "dump", up)
 
