@@ -346,8 +346,11 @@ def _choose(option: Option, sources: Sequence[Sequence[_Given]], faults: list[st
         return None
 
 
-class _Parser(argparse.ArgumentParser):
-    """Faults are collected, not printed."""
+class Parser(argparse.ArgumentParser):
+    """Faults are raised, not printed.
+
+    :raises ConfigError: from ``parse_args`` and its like.
+    """
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError([message.removeprefix("argument ")])
@@ -367,7 +370,7 @@ class _Collect(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=PROGRAM,
         allow_abbrev=False,
         description="Start an index server that acts as a cache for PyPI, for pip, uv, Poetry, "

@@ -14,13 +14,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from devpi_server import __version__
 from devpi_server.cli import fail, logs
 from devpi_server.errors import ConfigError, DevpiError
 from devpi_server.option_values import meant
-from devpi_server.settings import OPTIONS, Settings, read
+from devpi_server.settings import OPTIONS, Parser, Settings, read
 
 DONE, FAULTY, INTERRUPTED = 0, 1, 130
 SERVER_OPTIONS = "options of devpi-server"  # in the help
@@ -129,7 +129,7 @@ class Command:
 
     def parser(self) -> argparse.ArgumentParser:
         """What reads its command line."""
-        parser = _Parser(
+        parser = Parser(
             prog=self.name,
             description=self.about,
             allow_abbrev=False,
@@ -156,11 +156,6 @@ class Command:
                 **takes,
             )
         return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError([message.removeprefix("argument ")])
 
 
 class _Forward(argparse.Action):

@@ -21,7 +21,7 @@ import orjson
 from devpi_server.concurrency import BoundedCache
 from devpi_server.names import NormalizedName
 from devpi_server.store.folderfiles import File
-from devpi_server.store.incoming import Incoming, translated
+from devpi_server.store.incoming import Incoming, append_line, translated
 
 _CACHED = 16 * 1024 * 1024  # bytes of facts in memory
 _COST = 900  # bytes that a fact takes there, about
@@ -89,18 +89,8 @@ class FolderFacts:
 
     def add(self, project: NormalizedName, fact: Fact) -> None:
         """Keep the fact."""
-        # A line in one append is atomic between processes; the leading line
-        # end keeps a line torn by a crash from swallowing this one.
-        line = b"\n" + orjson.dumps(fact) + b"\n"
         with translated("note a fact"):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(
-                self._prefix + project, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
-            )
-            try:
-                os.write(fd, line)
-            finally:
-                os.close(fd)
+            append_line(self._folder / project, orjson.dumps(fact))
 
     def tidy(self, project: NormalizedName) -> None:
         """Drop the facts that do not count any more, if they are many. One process at a time."""

@@ -22,7 +22,7 @@ import orjson
 
 from devpi_server.concurrency import BoundedCache
 from devpi_server.names import NormalizedName
-from devpi_server.store.incoming import Incoming, translated
+from devpi_server.store.incoming import Incoming, append_line, translated
 
 _CACHED = 4 * 1024 * 1024  # bytes of records in memory
 _RECORD = 400  # bytes that a record takes in memory, about
@@ -149,15 +149,5 @@ class Facts:
 
     def add(self, project: NormalizedName, fact: Fact) -> None:
         """Append the fact."""
-        # A line in one append is atomic between processes; the leading line
-        # end keeps a line torn by a crash from swallowing this one.
-        line = b"\n" + orjson.dumps(fact) + b"\n"
         with translated("note a fact"):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(
-                self._prefix + project, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
-            )
-            try:
-                os.write(fd, line)
-            finally:
-                os.close(fd)
+            append_line(self._folder / project, orjson.dumps(fact))

@@ -229,6 +229,22 @@ def _has_writer(path: str) -> bool:
         os.close(fd)
 
 
+def append_line(path: Path, record: bytes) -> None:
+    """Add a line to a file of notes, which and whose folder are made if they are not there.
+
+    A line in one append is atomic between processes; the leading line end keeps a line
+    torn by a crash from swallowing this one, so readers leave out empty lines.
+
+    :param record: without a line end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, b"\n" + record + b"\n")
+    finally:
+        os.close(fd)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in the folder survive a power failure."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
