@@ -21,7 +21,7 @@ from devpi_server.errors import BadRequest, Conflict, Forbidden, NoSuchIndex, Of
 from devpi_server.mirror_settings import OWN_HOST_IS_TRUSTED
 from devpi_server.services import index_patch, index_words
 from devpi_server.services.access import ROOT, Principal, is_owner, may_read
-from devpi_server.services.index_options import MIRROR, STAGE, options_of
+from devpi_server.services.index_options import DIRECTORY, MIRROR, STAGE, options_of
 from devpi_server.services.index_words import ADDRESSES
 from devpi_server.services.indexes import Indexes
 from devpi_server.store.meta import Actor, IndexRow, MetaStore, Tables
@@ -40,7 +40,7 @@ class IndexConfig:
     def described(self, principal: Principal, row: IndexRow) -> dict[str, object]:
         """What JSON says of the index to somebody who may read it, without its projects."""
         found = index_words.shown(row.type, row.user, row.options)
-        if row.type == STAGE:
+        if row.type != MIRROR:
             unseen = self._unseen(principal, row)
             found["bases"] = [base for base in options_of(row).bases if base not in unseen]
         return found
@@ -69,6 +69,8 @@ class IndexConfig:
         kind = given.pop("type", STAGE)
         if not isinstance(kind, str):
             raise BadRequest(f"unknown index type {str(kind)[:50]!r}")
+        if kind == DIRECTORY:
+            raise BadRequest("only the configuration of the server makes an index of a folder")
         asked = index_words.read(kind, given)
         with self._meta.writing(Actor(principal.name, address)) as tables:
             if tables.indexes.get(name) is not None:
@@ -123,7 +125,7 @@ class IndexConfig:
     def _expect_changeable(self, name: str) -> None:
         if self._indexes.is_declared(name):
             raise Forbidden(
-                f"index {name} is declared in the configuration file of the server, "
+                f"index {name} is declared in the configuration of the server, "
                 "it can be changed there only"
             )
 

@@ -10,7 +10,7 @@ from devpi_server.store.meta import IndexRow
 
 ANONYMOUS = ":ANONYMOUS:"
 AUTHENTICATED = ":AUTHENTICATED:"
-STAGE, MIRROR = "stage", "mirror"
+STAGE, MIRROR, DIRECTORY = "stage", "mirror", "directory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def options_of(row: IndexRow) -> IndexOptions:
         acl_read=words("acl_read", (ANONYMOUS,)),
         acl_upload=words("acl_upload", (row.user,)),
         acl_toxresult_upload=words("acl_toxresult_upload", (ANONYMOUS,)),
-        bases=words("bases", ()) if row.type == STAGE else (),
+        bases=() if row.type == MIRROR else words("bases", ()),
         mirror_whitelist=words("mirror_whitelist", ()),
         any_whitelist=found.get("mirror_whitelist_inheritance") == "union",
     )

@@ -17,7 +17,13 @@ import orjson
 
 from devpi_server import mirror_settings, names, option_values
 from devpi_server.errors import BadRequest, InvalidName
-from devpi_server.services.index_options import ANONYMOUS, AUTHENTICATED, MIRROR, STAGE
+from devpi_server.services.index_options import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    DIRECTORY,
+    MIRROR,
+    STAGE,
+)
 from devpi_server.upstream.addresses import without_userinfo
 
 _MOST_WORDS = 1000  # of a list
@@ -208,13 +214,18 @@ _COMMON = {
     "description": Word(_text),
     "custom_data": Word(_anything),
 }
+_BASED = {
+    "bases": Word(_bases, lambda _: []),
+    "mirror_whitelist": Word(_whitelist, lambda _: []),
+}
 _WORDS: Mapping[str, Mapping[str, Word]] = MappingProxyType(
     {
+        # Only the configuration makes such an index, so nothing of it is ever read.
+        DIRECTORY: {**_BASED, **_COMMON},
         STAGE: {
             "acl_upload": Word(_principals, lambda owner: [owner]),
             "acl_toxresult_upload": Word(_principals, lambda _: [ANONYMOUS]),
-            "bases": Word(_bases, lambda _: []),
-            "mirror_whitelist": Word(_whitelist, lambda _: []),
+            **_BASED,
             "mirror_whitelist_inheritance": Word(_inheritance, lambda _: _INHERITANCES[0]),
             **_COMMON,
         },

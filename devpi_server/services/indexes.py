@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 from devpi_server.errors import NoSuchIndex
 from devpi_server.names import NormalizedName
 from devpi_server.records import NOTHING, View
-from devpi_server.services.index_options import MIRROR, IndexOptions, options_of
+from devpi_server.services.index_options import DIRECTORY, MIRROR, IndexOptions, options_of
+from devpi_server.services.owners.base import Owner
+from devpi_server.services.owners.folder import FolderFiles
+from devpi_server.services.owners.mirror import MirrorFiles
+from devpi_server.services.owners.stage import StageFiles
 from devpi_server.sources.base import Source
+from devpi_server.sources.directory import Directory
 from devpi_server.sources.mirror import Mirror
 from devpi_server.sources.stage import Stage
 from devpi_server.sources.union import Member, Union
@@ -44,6 +50,9 @@ class Configured:
 
 
 NOT_CONFIGURED = Configured(NOTHING, NOTHING)
+NO_DIRECTORIES: Mapping[str, Directory] = MappingProxyType({})
+
+Own = Stage | Mirrored | Directory
 
 
 class Mirrors(Protocol):
@@ -67,11 +76,31 @@ class Index:
     row: IndexRow
     options: IndexOptions
     source: Source  # its pages, for who may read all of its members
-    stage: Stage | None  # what was uploaded to it; one of these two is there
-    mirrored: Mirrored | None
+    own: Own  # what it has itself, without its bases
+    files: Owner  # the files of just this
     members: tuple[Member, ...]  # in the order of resolution; itself is the first
     readers: Mapping[str, IndexOptions]  # member → whose acl_read counts
     lacks_base: bool = False  # a base of the chain is no more
+
+    @property
+    def stage(self) -> Stage | None:
+        """What was uploaded to it, if it takes uploads."""
+        return self.own if isinstance(self.own, Stage) else None
+
+    @property
+    def mirrored(self) -> Mirrored | None:
+        """The mirror, if it is one."""
+        return self.own if isinstance(self.own, Mirrored) else None
+
+    @property
+    def own_source(self) -> Source:
+        """Its own pages, without those of its bases."""
+        return _source(self.own)
+
+    @property
+    def has_bases(self) -> bool:
+        """Whether it may have what it does not have itself."""
+        return len(self.members) > 1 or self.lacks_base
 
     @property
     def is_public(self) -> bool:
@@ -104,7 +133,8 @@ class Index:
 class Indexes:
     """The indexes of this server.
 
-    :param declared: mirrors that the configuration has; they hide rows of the same name.
+    :param declared: those that the configuration has; they hide rows of the same name.
+    :param directories: what the directories among them have.
     """
 
     def __init__(
@@ -113,11 +143,13 @@ class Indexes:
         blobs: BlobStore,
         mirrors: Mirrors,
         declared: Sequence[IndexRow] = (),
+        directories: Mapping[str, Directory] = NO_DIRECTORIES,
     ) -> None:
         self._meta = meta
         self._blobs = blobs
         self._mirrors = mirrors
         self._declared = {row.full_name: row for row in declared}
+        self._directories = directories
         self._graph = _Graph({}, {}, generation=-1, config=-1)
 
     def find(self, name: str) -> Index:
@@ -191,27 +223,31 @@ class Indexes:
 
     def _make(self, row: IndexRow, graph: _Graph) -> Index:
         options = options_of(row)
-        if row.type == MIRROR:
-            mirrored = self._mirrors.find(row)
-            member = Member(row.full_name, mirrored.source, is_mirror=True)
-            readers = {row.full_name: options}
-            return Index(
-                row.full_name, row, options, mirrored.source, None, mirrored, (member,), readers
-            )
-        stage = Stage(row, self._meta, self._blobs)
+        own, files = self._own(row)
         chain, lacks_base = _chain(row, graph.rows)
-        members = tuple(self._member(each, stage if each is row else None) for each in chain)
-        source = _union(members, options, lacks_base=lacks_base)
+        members = tuple(self._member(each, own if each is row else None) for each in chain)
+        source = members[0].source
+        if row.type != MIRROR:
+            source = _union(members, options, lacks_base=lacks_base)
         readers = {each.full_name: options_of(each) for each in chain}
-        return Index(row.full_name, row, options, source, stage, None, members, readers, lacks_base)
+        return Index(row.full_name, row, options, source, own, files, members, readers, lacks_base)
 
-    def _member(self, row: IndexRow, stage: Stage | None) -> Member:
+    def _own(self, row: IndexRow) -> tuple[Own, Owner]:
+        """What the index has itself, and its files."""
         if row.type == MIRROR:
-            return Member(row.full_name, self._mirrors.find(row).source, is_mirror=True)
+            found = self._mirrors.find(row)
+            return found, MirrorFiles(found.source, found.mirror, found.sends_elsewhere)
+        if row.type == DIRECTORY:
+            directory = self._directories[row.full_name]
+            return directory, FolderFiles(directory, self._blobs)
+        stage = Stage(row, self._meta, self._blobs)
+        return stage, StageFiles(stage)
+
+    def _member(self, row: IndexRow, own: Own | None) -> Member:
         return Member(
             row.full_name,
-            stage or Stage(row, self._meta, self._blobs),
-            is_mirror=False,
+            _source(own or self._own(row)[0]),
+            is_mirror=row.type == MIRROR,
             whitelist=frozenset(options_of(row).mirror_whitelist),
         )
 
@@ -231,6 +267,10 @@ def _there(graph: _Graph, name: str) -> IndexRow:
     if row is None:
         raise NoSuchIndex(f"The stage {name} could not be found.")
     return row
+
+
+def _source(own: Own) -> Source:
+    return own.source if isinstance(own, Mirrored) else own
 
 
 def _union(members: Sequence[Member], options: IndexOptions, *, lacks_base: bool) -> Union:

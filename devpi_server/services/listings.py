@@ -34,7 +34,7 @@ def own(index: Index) -> Iterator[str]:
     :raises StoreError: the disk is sick.
     """
     if index.mirrored is None:
-        return index.stage.listing().names() if index.stage is not None else iter(())
+        return index.own_source.listing().names()
     mirror = index.mirrored.mirror
     listed = None if index.mirrored.lists_held else mirror.root.names_held()
     return mirror.listing().names() if listed is None else map(_normal, listed)
@@ -96,7 +96,7 @@ class Listings:
     def _part(self, index: Index) -> _Part:
         mirrored = index.mirrored
         if mirrored is None or mirrored.lists_held:
-            listing = index.stage.listing() if index.stage is not None else index.source.listing()
+            listing = index.own_source.listing()
             return _Part((index.name, listing.stamp), listing.names)
         root = mirrored.mirror.root
         try:

@@ -2,8 +2,8 @@
 
 An index gives what it has itself, as devpi's does; what its bases have is pushed
 from there.  From a mirror, files are fetched first, and verified as for any
-client; their metadata is read from the files themselves, because what a page
-tells of a release is thin.
+client; from a folder they are copied.  Their metadata is read from the files
+themselves, because what a page tells of a release is thin.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from devpi_server.errors import BadRequest, InvalidArtefact, NoSuchFile, NoSuchP
 from devpi_server.records import NOTHING, Link
 from devpi_server.services import artefact, distnames, metadata_fields, provenance
 from devpi_server.services.artefact import Artefact
-from devpi_server.services.downloads import Downloads, Ready
+from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Index
 from devpi_server.services.push_order import Order
-from devpi_server.store.blobs import BlobStore, keep
+from devpi_server.store.blobs import Blob, BlobStore, keep
 from devpi_server.store.incoming import translated
 from devpi_server.store.meta import FileKind, StoredFile, Tables
 
@@ -88,7 +88,7 @@ def _in_order(files: list[StoredFile]) -> Iterator[StoredFile]:
 
 
 class Fetching:
-    """Picks from mirrors."""
+    """Picks from mirrors and folders."""
 
     def __init__(self, downloads: Downloads, blobs: BlobStore, clock: Clock) -> None:
         self._downloads = downloads
@@ -98,14 +98,14 @@ class Fetching:
     def picked(self, index: Index, order: Order) -> Picked:
         """The release, once all of its files are held.
 
-        :raises BadRequest: the mirror has no such release.
+        :raises BadRequest: the index has no such release.
         :raises NotFound: it has nothing that is to be pushed.
         :raises BlockedByPolicy: upstream has put it into quarantine.
         :raises UpstreamError: cannot tell, or not all files have come in time.
         """
         deadline = time.monotonic() + _FETCHED_WITHIN
         try:
-            page = index.source.view(order.project).load()
+            page = index.own_source.view(order.project).load()
         except NoSuchProject as error:
             raise _no_release(index, order) from error
         links = sorted(
@@ -129,7 +129,7 @@ class Fetching:
     ) -> tuple[StoredFile, Mapping[str, object]]:
         path = names.file_path(link.filename, link.url, link.digests)
         held = self._fetched(index, path, deadline)
-        found = _inspected(held, order)
+        found = _inspected(held, link.filename, order)
         yanked = None if link.yanked is False else "" if link.yanked is True else link.yanked
         file = StoredFile(
             project=order.project,
@@ -162,18 +162,18 @@ class Fetching:
             return None
         return held.sha256
 
-    def _companion(self, index: Index, path: str, deadline: float) -> Ready | None:
+    def _companion(self, index: Index, path: str, deadline: float) -> Blob | None:
         """What stands beside a file, if upstream has it still."""
         try:
             held = self._fetched(index, path, deadline)
         except NoSuchFile:
             return None
         if held.size > _LARGEST_COMPANION:
-            log.warning("%s is not pushed with its file: it is too large", held.filename)
+            log.warning("%s is not pushed with its file: it is too large", path)
             return None
         return held
 
-    def _fetched(self, index: Index, path: str, deadline: float) -> Ready:
+    def _fetched(self, index: Index, path: str, deadline: float) -> Blob:
         return self._downloads.fetch(index.name, path, max(0.0, deadline - time.monotonic()))
 
 
@@ -185,19 +185,19 @@ def _is_of(filename: str, order: Order) -> bool:
     return any(distnames.states(each, order.version) for each in dist.versions(order.project))
 
 
-def _inspected(held: Ready, order: Order) -> Artefact | None:
+def _inspected(held: Blob, filename: str, order: Order) -> Artefact | None:
     """What the file says of itself; None if it cannot be believed.
 
     Upstream serves it as it is, and so do we: it is no upload of ours to refuse.
     """
     try:
         with translated("read a held file"), held.path.open("rb") as file:
-            return artefact.inspect(file, held.filename, name=order.project, version=order.version)
+            return artefact.inspect(file, filename, name=order.project, version=order.version)
     except InvalidArtefact as error:
         log.warning("pushing a file as it is: %s", error.message)
         return None
 
 
-def _bytes(held: Ready) -> bytes:
+def _bytes(held: Blob) -> bytes:
     with translated("read a held file"):
         return held.path.read_bytes()

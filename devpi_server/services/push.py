@@ -96,7 +96,7 @@ class Push:
         return Pushed(actions, ok)
 
     def _fetched(self, source: Index, order: Order) -> Picked | None:
-        """The release of a mirror; None: it is in the database."""
+        """The release of a mirror or a folder; None: it is in the database."""
         return self._fetching.picked(source, order) if source.stage is None else None
 
     def _to_index(

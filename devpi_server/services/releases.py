@@ -22,6 +22,7 @@ from devpi_server.errors import (
 from devpi_server.names import NormalizedName
 from devpi_server.records import Freshness, Link
 from devpi_server.services.access import Principal
+from devpi_server.services.index_options import DIRECTORY
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.sources.mirror import Mirror
 from devpi_server.store.blobs import BlobStore
@@ -58,7 +59,7 @@ class Releases:
         :raises Forbidden: the index is not volatile.
         :raises NoSuchProject: it does not have the project.
         """
-        target = self._indexes.find(index)
+        target = self._changeable(index)
         _expect_volatile(by, target, f"project {project!r} is on non-volatile index {index}")
         if target.mirrored is not None:
             self._uncache(by, target.mirrored.mirror, index, project)
@@ -79,7 +80,7 @@ class Releases:
         :raises Forbidden: the index is not volatile.
         :raises NotFound: it does not have the project, or the version.
         """
-        target = self._indexes.find(index)
+        target = self._changeable(index)
         _expect_volatile(by, target, "cannot delete version on non-volatile index")
         if target.mirrored is not None:
             self._uncache(by, target.mirrored.mirror, index, project, version)
@@ -96,7 +97,7 @@ class Releases:
         :raises Gone: it was deleted before.
         :raises NoSuchFile: it was never there.
         """
-        target = self._indexes.find(index)
+        target = self._changeable(index)
         _expect_volatile(by, target, "cannot delete version on non-volatile index")
         if target.mirrored is not None:
             if not self._let_go(by, target.mirrored.mirror, index, [path]):
@@ -136,7 +137,7 @@ class Releases:
         self._set_yanked(by, index, _file(path), None)
 
     def _set_yanked(self, by: By, index: str, find: _Find, reason: str | None) -> None:
-        target = self._indexes.find(index)
+        target = self._changeable(index)
         if target.stage is None:
             raise BadRequest(f"{index} is a mirror: what is yanked there, upstream decides")
         with self._changing(by, target) as tables:
@@ -149,6 +150,13 @@ class Releases:
                     action = "unyank" if reason is None else "yank"
                     detail = {} if reason is None else {"reason": reason}
                     tables.note(action, f"{index}/{file.filename}", detail)
+
+    def _changeable(self, index: str) -> Index:
+        """The index; raises Forbidden if it is a directory."""
+        target = self._indexes.find(index)
+        if target.options.type == DIRECTORY:
+            raise Forbidden(f"{index} is a folder of the server: files are removed there")
+        return target
 
     @contextmanager
     def _changing(self, by: By, target: Index) -> Iterator[Tables]:

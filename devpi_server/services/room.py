@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from devpi_server.errors import Conflict, NotFound
+from devpi_server.errors import Conflict, Forbidden, NotFound
 from devpi_server.names import NormalizedName
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.store.meta import LogEntry, StoredFile, Tables
@@ -15,10 +15,13 @@ def taker(indexes: Indexes, name: str) -> Index:
 
     :raises NoSuchIndex: there is none.
     :raises NotFound: it is a mirror; with the status that devpi's client knows.
+    :raises Forbidden: it is a directory.
     """
     index = indexes.find(name)
-    if index.stage is None:
+    if index.mirrored is not None:
         raise NotFound("cannot submit to mirror index")
+    if index.stage is None:
+        raise Forbidden(f"{name} is a folder of the server: files are copied there, not submitted")
     return index
 
 

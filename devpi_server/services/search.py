@@ -1,8 +1,8 @@
 """Searching an index: names and summaries, as ``pip search`` asked for them (devpi.md 1.12).
 
-What was uploaded is found by both, what a mirror holds by its name.  As on pages,
-what is in two indexes of the chain is the first one's, and a name that was uploaded
-is no mirror's.
+What was uploaded is found by both, what a mirror or a folder holds by its name.  As on pages,
+what is in two indexes of the chain is the first one's, and the name of an upload or of
+a file in a folder is no mirror's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from devpi_server import names
 from devpi_server.errors import BadRequest
 from devpi_server.services.indexes import Index, Indexes, MayRead
+from devpi_server.sources.stage import Stage
+from devpi_server.sources.union import Member
 from devpi_server.store.meta import MetaStore, ReleaseLine
 from devpi_server.store.remembered import UntilWritten
 
@@ -111,22 +113,26 @@ class Search:
         return sorted(found.values(), key=lambda hit: (-hit.score, hit.name))[:_MOST]
 
     def _hits(self, index: Index, may_read: MayRead, wanted: Query) -> Iterator[tuple[str, Hit]]:
-        uploaded: set[str] = set()
+        private: set[str] = set()
         for member in index.members:
+            if member.is_mirror and index.lacks_base:
+                continue
+            entries = self._entries(member)
             if member.is_mirror:
-                if index.lacks_base:
-                    continue
-                held = member.source.listing().names()
-                entries = {name: _Entry(name, "", "") for name in held if name not in uploaded}
+                entries = {name: entries[name] for name in entries if name not in private}
             else:
-                entries = dict(self._catalogue(member.name))
-                uploaded.update(entries)
+                private.update(entries)
             if not may_read(index.readers[member.name]):
                 continue
             for normal, entry in entries.items():
                 score = _score(normal, entry, wanted)
                 if score:
                     yield normal, Hit(member.name, entry.name, entry.version, entry.summary, score)
+
+    def _entries(self, member: Member) -> _Catalogue:
+        if isinstance(member.source, Stage):
+            return self._catalogue(member.name)
+        return {name: _Entry(name, "", "") for name in member.source.listing().names()}
 
     def _catalogue(self, name: str) -> _Catalogue:
         index_id = self._indexes.row(name).id

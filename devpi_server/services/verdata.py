@@ -17,11 +17,14 @@ from devpi_server.names import NormalizedName
 from devpi_server.records import Digests, Link
 from devpi_server.services.indexes import Index, MayRead
 from devpi_server.services.metadata_fields import LISTS, SCALARS
+from devpi_server.sources.directory import Directory
+from devpi_server.sources.directory import version_of as folder_version
 from devpi_server.sources.stage import Stage
 from devpi_server.store.meta import FileKind, LogEntry, Release, StoredFile
 
 Verdata = dict[str, Any]
 Place = Callable[[str, str], str]  # index and path of a file → its URL
+VersionOf = Callable[[str, NormalizedName], str | None]  # that the name of a file states
 
 # What devpi always has, given or not; it knows nothing of these.
 _NEWER = frozenset({"import_names", "import_namespaces"})
@@ -57,7 +60,8 @@ def of_project(
         if isinstance(member.source, Stage):
             versions = _of_stage(member.source, project, place)
         else:
-            versions = _of_mirror(member.name, project, view.load().links, place)
+            states = folder_version if isinstance(member.source, Directory) else names.version_of
+            versions = _of_page(member.name, project, view.load().links, place, states)
         for verdata in versions:
             key = names.version_key(verdata["version"])
             if key in shown:
@@ -131,15 +135,15 @@ def _logged(entry: LogEntry) -> Verdata:
     return shown | {key: value for key, value in more.items() if value is not None}
 
 
-# Of a mirror
+# Of a mirror or a folder
 
 
-def _of_mirror(
-    name: str, project: NormalizedName, links: Iterable[Link], place: Place
+def _of_page(
+    name: str, project: NormalizedName, links: Iterable[Link], place: Place, states: VersionOf
 ) -> Iterator[Verdata]:
     versions: dict[str, Verdata] = {}
     for link in links:
-        version = names.version_of(link.filename, project)
+        version = states(link.filename, project)
         if version is None:
             continue
         blank: Verdata = {"name": project, "version": version, "+links": []}

@@ -21,7 +21,7 @@ from devpi_server import names
 from devpi_server.errors import NoSuchFile, Overloaded
 from devpi_server.names import NormalizedName
 from devpi_server.records import NO_DIGESTS, Digests, Freshness, Link, Listing, Page, View
-from devpi_server.store import artefact, folderdigest
+from devpi_server.store import artefact, filenames, folderdigest
 from devpi_server.store.folderfacts import Fact, FolderFacts, Stamp
 from devpi_server.store.folderfiles import Contents, File
 from devpi_server.store.folders import Folders
@@ -70,6 +70,7 @@ class Located:
     path: Path
     size: int
     sha256: str | None  # None: not read yet
+    held: Held | None = None  # None: it is no file of the folders, but of the data directory
 
 
 class Directory:
@@ -113,7 +114,7 @@ class Directory:
                 return Located(filename + ending, place, place.stat().st_size, sha256)
         if ending:
             held = self.find(filename + ending)
-        return Located(filename + ending, held.path, held.file.size, held.sha256)
+        return Located(filename + ending, held.path, held.file.size, held.sha256, held)
 
     def find(self, filename: str) -> Held:
         """The distribution file or signature of this name.
@@ -186,6 +187,12 @@ class Directory:
         held = _sorted(contents.files, self.facts.of(contents.files, known))
         versions = dict.fromkeys(each.file.version for each in held if each.file.version)
         return Page(project, tuple(_link(each) for each in held), tuple(versions))
+
+
+def version_of(filename: str, _: NormalizedName) -> str | None:
+    """The version that the name of a file states; as ``names.version_of`` of other indexes."""
+    said = filenames.parse(filename)
+    return said.version or None if said is not None else None
 
 
 def _sorted(files: tuple[File, ...], facts: Iterator[Fact | None]) -> list[Held]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import NamedTuple
 
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -31,6 +32,21 @@ def is_held_by_client(if_none_match: str | None, tag: str) -> bool:
     if if_none_match == f'"{tag}"':  # the usual case
         return True
     return if_none_match.strip() == "*" or tag in _ETAG.findall(if_none_match)
+
+
+def is_unmodified(if_modified_since: str | None, modified: float) -> bool:
+    """Whether the client holds what is there since that time, in seconds since the epoch.
+
+    Only for a request that has no If-None-Match, which goes before it.
+    """
+    if not if_modified_since:
+        return False
+    try:
+        zoned = if_modified_since.strip().replace("GMT", "+0000")
+        since = datetime.strptime(zoned, "%a, %d %b %Y %H:%M:%S %z")
+    except ValueError:
+        return False
+    return int(modified) <= since.timestamp()
 
 
 def span(range_header: str | None, if_range: str | None, tag: str, size: int) -> Span | None:

@@ -15,15 +15,23 @@ from devpi_server.errors import TimedOut, UpstreamError
 from devpi_server.names import NormalizedName
 from devpi_server.records import Origin
 from devpi_server.services import verdata
-from devpi_server.services.downloads import Coming, Downloads, Elsewhere, Ready, Unchanged
+from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Index, Indexes
+from devpi_server.services.owners.base import Coming, Elsewhere, Ready, Unchanged
 from devpi_server.store.incoming import translated
 from devpi_server.upstream.addresses import without_query
 from devpi_server.upstream.arriving import Reader
 from devpi_server.web import asking, conditional, envelope, simple
 from devpi_server.web.asking import Wanted
 from devpi_server.web.conditional import UNSATISFIABLE, Span
-from devpi_server.web.heldfile import Answer, file_headers, held_answer, unsatisfiable
+from devpi_server.web.heldfile import (
+    Answer,
+    file_headers,
+    held_answer,
+    is_held_by_client,
+    ready_headers,
+    unsatisfiable,
+)
 from devpi_server.web.hot import Hot
 
 log = logging.getLogger(__name__)
@@ -107,10 +115,14 @@ class Files:
             return simple.found(found.url)
         if isinstance(found, Unchanged):
             return _unchanged(found.filename, found.sha256, Origin.MISS)
-        origin = Origin.HIT if found.held else Origin.MISS
-        if found.sha256 is not None and _is_held_by_client(found.sha256):
-            return _unchanged(found.filename, found.sha256, origin)
-        headers = file_headers(found.filename, found.sha256, origin)
+        if isinstance(found, Ready):
+            headers = ready_headers(found)
+            if is_held_by_client(found, bottle.request.environ):
+                return bottle.HTTPResponse(b"", "304 Not Modified", headers)
+        elif found.sha256 is not None and _is_held_by_client(found.sha256):
+            return _unchanged(found.filename, found.sha256, Origin.MISS)
+        else:
+            headers = file_headers(found.filename, found.sha256, Origin.MISS)
         if found.size is None:
             # bottle would say "Content-Length: 0" for an empty body; this one is not sent.
             return bottle.HTTPResponse(iter((b" ",)), "200 OK", headers)

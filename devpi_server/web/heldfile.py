@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from email.utils import formatdate
 from typing import Any, BinaryIO, NamedTuple
 
+from devpi_server.errors import Overloaded
 from devpi_server.names import METADATA, PROVENANCE, SIGNATURE
 from devpi_server.records import Origin
-from devpi_server.services.downloads import Ready
+from devpi_server.services.owners.base import Owned, Ready
 from devpi_server.web import conditional
 from devpi_server.web.conditional import UNSATISFIABLE, Span
 
+_CHECKED = "max-age=0, must-revalidate"
 _IMMUTABLE = "max-age=31536000, immutable, public"
 # Nothing that came from elsewhere is ever shown by a browser as a page of ours.
 _TYPES = {
@@ -19,6 +22,7 @@ _TYPES = {
     PROVENANCE: "application/vnd.pypi.integrity.v1+json",
 }
 _TYPE = "application/octet-stream"
+_NANO = 1_000_000_000
 _SMALL = 128 * 1024  # bytes: sent as they are; larger bodies are left to the server to read
 
 
@@ -31,10 +35,13 @@ class Answer(NamedTuple):
 
 
 class Part:
-    """A file object over some of the bytes of a file, as ``wsgi.file_wrapper`` takes it."""
+    """A file object over some of the bytes of a file, as ``wsgi.file_wrapper`` takes it.
 
-    def __init__(self, path: str | os.PathLike[str], span: Span) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 - the server closes it
+    :param file: is closed with this.
+    """
+
+    def __init__(self, file: BinaryIO, span: Span) -> None:
+        self._file = file
         self._start, self._stop = span
         self._file.seek(self._start)
 
@@ -57,12 +64,17 @@ class Part:
 
 
 def held_answer(ready: Ready, environ: dict[str, Any]) -> Answer:
-    """What a GET of the file is answered with."""
-    headers = file_headers(ready.filename, ready.sha256, Origin.HIT)
-    if conditional.is_held_by_client(environ.get("HTTP_IF_NONE_MATCH"), ready.sha256):
+    """What a GET of the file is answered with.
+
+    :raises Overloaded: somebody has just replaced it.
+    :raises OSError: it cannot be read.
+    """
+    headers = ready_headers(ready)
+    if is_held_by_client(ready, environ):
+        del headers["Content-Type"]
         return Answer("304 Not Modified", list(headers.items()), b"")
     wanted, condition = environ.get("HTTP_RANGE"), environ.get("HTTP_IF_RANGE")
-    part = conditional.span(wanted, condition, ready.sha256, ready.size)
+    part = conditional.span(wanted, condition, ready.tag, ready.size)
     if part is UNSATISFIABLE:
         return unsatisfiable(ready.size)
     status = "200 OK"
@@ -74,17 +86,55 @@ def held_answer(ready: Ready, environ: dict[str, Any]) -> Answer:
     return Answer(status, list(headers.items()), _body(ready, span))
 
 
+def is_held_by_client(ready: Ready, environ: dict[str, Any]) -> bool:
+    """Whether the client has just this file, by what it says of it."""
+    tags = environ.get("HTTP_IF_NONE_MATCH")
+    if tags or ready.owned is None:
+        return conditional.is_held_by_client(tags, ready.tag)
+    since = environ.get("HTTP_IF_MODIFIED_SINCE")
+    return conditional.is_unmodified(since, ready.owned.modified / _NANO)
+
+
 def _body(ready: Ready, span: Span) -> bytes | BinaryIO | Part:
+    file = _opened(ready)
     if span.stop - span.start <= _SMALL:
-        with open(ready.path, "rb") as file:
+        with file:
             file.seek(span.start)
-            return file.read(span.stop - span.start)
-    if span.stop - span.start == ready.size:
+            body = file.read(span.stop - span.start)
+        if len(body) < span.stop - span.start:
+            raise _replaced(ready)
+        return body
+    return file if span.stop - span.start == ready.size else Part(file, span)
+
+
+def _opened(ready: Ready) -> BinaryIO:
+    """The file; of one that is somebody else's, just the one that is meant."""
+    if ready.owned is None:
         return open(ready.path, "rb")
-    return Part(ready.path, span)
+    # What has become a pipe by now is not to wait for a writer.
+    fd = os.open(ready.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    found = os.fstat(fd)
+    if Owned(found.st_mtime_ns, found.st_ino) == ready.owned and found.st_size == ready.size:
+        return os.fdopen(fd, "rb")
+    os.close(fd)
+    raise _replaced(ready)
 
 
-def file_headers(filename: str, sha256: str | None, origin: Origin) -> dict[str, str]:
+def _replaced(ready: Ready) -> Overloaded:
+    return Overloaded(f"{ready.filename} has just been replaced, try again", retry_after=1)
+
+
+def ready_headers(ready: Ready) -> dict[str, str]:
+    """The headers that every answer about a held file has."""
+    headers = file_headers(ready.filename, ready.tag, Origin.HIT)
+    if not ready.is_lasting:
+        headers["Cache-Control"] = _CHECKED
+    if ready.owned is not None:
+        headers["Last-Modified"] = formatdate(ready.owned.modified // _NANO, usegmt=True)
+    return headers
+
+
+def file_headers(filename: str, tag: str | None, origin: Origin) -> dict[str, str]:
     """The headers that every answer about a file has."""
     headers = {
         "Content-Type": _TYPES.get(os.path.splitext(filename)[1], _TYPE),
@@ -93,8 +143,8 @@ def file_headers(filename: str, sha256: str | None, origin: Origin) -> dict[str,
         "X-Content-Type-Options": "nosniff",
         "X-Devpi-Cache": origin.value,
     }
-    if sha256:
-        headers["ETag"] = f'"{sha256}"'
+    if tag:
+        headers["ETag"] = f'"{tag}"'
     return headers
 
 

@@ -14,7 +14,7 @@ import bottle
 from devpi_server.errors import BadRequest
 from devpi_server.services import listings
 from devpi_server.services.index_config import IndexConfig
-from devpi_server.services.index_options import MIRROR
+from devpi_server.services.index_options import STAGE
 from devpi_server.services.indexes import Indexes
 from devpi_server.web import asking, bodies, envelope
 from devpi_server.web.asking import Wanted
@@ -60,7 +60,7 @@ class IndexesApi:
         if "no_projects" in bottle.request.query:
             return envelope.answer("indexconfig", described)
         projects = listings.own(self._indexes.find(name))
-        if row.type == MIRROR:
+        if row.type != STAGE:
             return envelope.long_answer("indexconfig", described, "projects", projects, self._spool)
         return envelope.answer("indexconfig", {**described, "projects": list(projects)})
 

@@ -99,7 +99,7 @@ class SimplePages:
         source, shown = asking.seen(found)
         form, encoding = negotiated()
         key = PageKey(found.name, None, form is Form.JSON, encoding, "", shown)
-        title = _TITLE_HELD if found.stage is None else TITLE
+        title = TITLE if found.mirrored is None else _TITLE_HELD
         rendered = self._pages.listing(key, source, title)
         environ = bottle.request.environ
         answer = page_answer(rendered, form.content_type, key, Origin.HIT, environ, found.is_public)

@@ -24,7 +24,7 @@ from devpi_server.services.dump.records import (
     Subject,
 )
 from devpi_server.services.dump.write import Contents, write_dump
-from devpi_server.services.index_options import MIRROR
+from devpi_server.services.index_options import DIRECTORY, MIRROR
 from devpi_server.services.passwords import Passwords
 from devpi_server.store.blobs import BlobStore
 from devpi_server.store.heldfiles import HeldFile, HeldFiles
@@ -205,11 +205,16 @@ class Exporter:
 def _of_users(
     rows: Iterable[IndexRow], users: Iterable[DumpedUser], warn: Callable[[str], None]
 ) -> list[IndexRow]:
-    """The indexes that a dump can have: a mirror of the configuration may be nobody's."""
+    """The indexes that a dump can have: a mirror of the configuration may be nobody's.
+
+    Folders are not copied: they are their owner's.
+    """
     known = {user.name for user in users}
     found = []
     for row in rows:
-        if row.user in known:
+        if row.type == DIRECTORY:
+            warn(f"{row.full_name} is a folder of the server, and was left out: copy that")
+        elif row.user in known:
             found.append(row)
         else:
             warn(f"the mirror {row.full_name} is of the configuration only, and was left out")

@@ -19,6 +19,7 @@ from devpi_server.records import Link, Page
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.index_options import options_of
 from devpi_server.services.indexes import Index, Mirrored
+from devpi_server.services.owners.mirror import MirrorFiles
 from devpi_server.services.picking import Fetching, Picked
 from devpi_server.services.push_order import Order
 from devpi_server.sources.mirror import Mirror
@@ -63,7 +64,9 @@ class World:
         mirror = Mirror(None, files, None, Vanished(folder / "vanished", incoming))  # type: ignore[arg-type]
         row = IndexRow("root", "pypi", "mirror", {}, id=1)
         mirrored = Mirrored(self.source, mirror)
-        self.index = Index("root/pypi", row, options_of(row), self.source, None, mirrored, (), {})
+        files = MirrorFiles(self.source, mirror)
+        options = options_of(row)
+        self.index = Index("root/pypi", row, options, self.source, mirrored, files, (), {})
         self.downloads = Downloads(self)  # type: ignore[arg-type]
         self.fetching = Fetching(self.downloads, self.blobs, FakeClock())
 
