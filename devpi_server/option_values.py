@@ -50,6 +50,14 @@ def readable_file(text: str) -> Path:
     return found
 
 
+def folder(text: str) -> tuple[Path]:
+    """A folder that is there, as one of several."""
+    found = path(text)
+    if not os.path.isdir(found) or not os.access(found, os.R_OK | os.X_OK):
+        raise ValueError(f"there is no folder {found}, or it may not be read")
+    return (found,)
+
+
 def switch(text: str) -> bool:
     if text.lower() in ("true", "yes", "on", "1"):
         return True

@@ -62,6 +62,8 @@ class Settings:
     login_lifetime: float = 36000.0
     restrict_modify: tuple[str, ...] | None = None  # None: anybody may
     push_networks: tuple[str, ...] | None = None  # None: only root pushes into private ones
+    packages: tuple[Path, ...] | None = None  # folders that are an index; None: there is none
+    merge_upstream: bool = False  # names in them may also be upstream's
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,12 @@ OPTIONS = (
     Option("refresh", option_values.seconds(1), "60", "SECS", "main",
            "interval for asking upstream's changelog which projects have changed"),
     CONFIGFILE,
+    Option("packages", option_values.folder, None, "DIR", "main",
+           "folder of packages to serve as the index root/packages and at /simple/; given again, "
+           "one more", many=True),
+    Option("merge-upstream", option_values.switch, "no", "", "main",
+           "show upstream's files beside those in --packages; otherwise, it is not asked for "
+           "names that are there"),
     Option("mirror-url", option_values.index_urls, default_mirror_url, "URL", "mirror",
            "simple index that root/pypi mirrors; given again, one to turn to while it fails",
            shown="the index that pip defaults to", many=True),
@@ -269,6 +277,8 @@ def read(
     }
     if not (values["gendeploy"] or values["gen_config"]) and values["processes"] not in (1, None):
         faults.append("--processes: is of use with --gendeploy and --gen-config only")
+    if values["merge_upstream"] and not values["packages"]:
+        faults.append("--merge-upstream: is of use with --packages only")
     server = values["bottleserver"]
     if servers and isinstance(server, str) and server not in servers:
         faults.append(f'no bottleserver is called "{server}"{meant(server, servers)}')
@@ -305,11 +315,18 @@ def given(
             by_option.setdefault(each.option, []).append(each)
         found |= by_option  # a flag beats a variable
     return tuple(
-        Word(option, str(value) if isinstance(value := each.value(), Path) else each.text.strip())
+        Word(option, _as_text(each))
         for option in OPTIONS
         if option not in (PASSWD, GENDEPLOY, GEN_CONFIG)
         for each in (found.get(option, []) if option.many else found.get(option, [])[-1:])
     )
+
+
+def _as_text(given: _Given) -> str:
+    value = given.value()
+    if isinstance(value, tuple) and isinstance(value[0], Path):
+        (value,) = value
+    return str(value) if isinstance(value, Path) else given.text.strip()
 
 
 def _words(argv: Sequence[str] | None) -> Sequence[str]:

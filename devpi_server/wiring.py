@@ -25,7 +25,7 @@ from devpi_server.services.docs import Docs
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.identity import Identity
 from devpi_server.services.index_config import IndexConfig
-from devpi_server.services.index_options import MIRROR
+from devpi_server.services.index_options import DIRECTORY, MIRROR
 from devpi_server.services.indexes import NOT_CONFIGURED, Configured, Indexes, Mirrored
 from devpi_server.services.listings import Listings
 from devpi_server.services.logins import LoginTokens
@@ -42,13 +42,17 @@ from devpi_server.services.throttle import Throttle
 from devpi_server.services.uploads import Uploads
 from devpi_server.settings import Settings
 from devpi_server.sources.base import Source
+from devpi_server.sources.directory import Directory
 from devpi_server.sources.mirror import Mirror
 from devpi_server.sources.policy import Guarded, HeldOnly
+from devpi_server.sources.union import EVERYTHING
 from devpi_server.store import secret
 from devpi_server.store.blobs import BlobStore
 from devpi_server.store.blobs_local import LocalBlobs
 from devpi_server.store.database import Database
 from devpi_server.store.feedstate import FeedFile
+from devpi_server.store.folderfacts import FolderFacts
+from devpi_server.store.folders import Folders
 from devpi_server.store.heldfiles import Facts, HeldFiles
 from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Locks
@@ -82,6 +86,7 @@ from devpi_server.web.push import PushApi
 from devpi_server.web.search import SearchApi
 from devpi_server.web.uploads import UploadForms
 from devpi_server.workers.ahead import Ahead
+from devpi_server.workers.digests import Digests
 from devpi_server.workers.follow import Follow
 from devpi_server.workers.forget import Forget
 from devpi_server.workers.harvest import Harvest
@@ -89,11 +94,13 @@ from devpi_server.workers.interest import Interest
 from devpi_server.workers.leader import Leader
 from devpi_server.workers.mirrors import KeepMirrors
 from devpi_server.workers.reclaim import Reclaim
+from devpi_server.workers.watch import Events, Watch, has_events
 
 log = logging.getLogger(__name__)
 
 _SETTLING = 10.0  # seconds that files which have been received get to be kept at the end
 _DATABASE = "devpi.sqlite"
+_PACKAGES = "root/packages"
 _PAGE_FLIGHTS = 32  # threads: pages of a mirror that are being asked for at the same time
 
 
@@ -167,7 +174,8 @@ def build(
     store = _open_store(settings.datadir, clock)
     mirrors = _Mirrors(settings, store, clock)
     founding.found(store.meta, clock)
-    indexes = _indexes(settings, store, mirrors)
+    packages = _packages(settings, store, clock)
+    indexes = _indexes(settings, store, mirrors, packages)
     indexes.keep_mirrors()
     config = IndexConfig(store.meta, indexes)
     access = Access(indexes, settings.restrict_modify)
@@ -209,6 +217,7 @@ def build(
         outside_url=settings.outside_url,
         absolute_urls=settings.absolute_urls,
         trusted_proxy=settings.trusted_proxy,
+        front=packages.name if packages is not None else founding.PYPI,
     )
     own_workers: list[Worker] = [
         KeepMirrors(indexes),
@@ -216,6 +225,9 @@ def build(
         Reclaim(store.meta, store.blobs, store.locks, clock),
     ]
     closers = [mirrors.close, store.meta.close, store.locks.close]
+    if packages is not None:
+        own_workers.extend(packages.workers)
+        closers.insert(0, packages.close)
     return Services(
         settings,
         store.meta,
@@ -239,7 +251,8 @@ class Tools:
         self.meta = store.meta
         self.blobs = store.blobs
         self.passwords = Passwords()
-        self.indexes = _indexes(settings, store, self._mirrors)
+        packages = _packages(settings, store, clock)
+        self.indexes = _indexes(settings, store, self._mirrors, packages)
 
     @cached_property
     def accounts(self) -> Accounts:
@@ -289,13 +302,19 @@ def tools(settings: Settings, *, new: bool = False, clock: Clock = time.time) ->
         made.close()
 
 
-def _indexes(settings: Settings, store: _Store, mirrors: _Mirrors) -> Indexes:
-    return Indexes(
-        store.meta,
-        store.blobs,
-        mirrors,
-        declared=[_declared(each) for each in settings.mirrors if each.name != founding.PYPI],
-    )
+def _indexes(
+    settings: Settings, store: _Store, mirrors: _Mirrors, packages: _Packages | None
+) -> Indexes:
+    declared = [_declared(each) for each in settings.mirrors if each.name != founding.PYPI]
+    if packages is None:
+        return Indexes(store.meta, store.blobs, mirrors, declared)
+    declared.append(packages.row)
+    directories = {packages.name: packages.directory}
+    return Indexes(store.meta, store.blobs, mirrors, declared, directories)
+
+
+def _packages(settings: Settings, store: _Store, clock: Clock) -> _Packages | None:
+    return _Packages(settings, store, clock) if settings.packages else None
 
 
 def _accounts(
@@ -482,6 +501,32 @@ class _Identity:
 
     row_id: int
     settings: MirrorSettings
+
+
+class _Packages:
+    """The folders of packages, as one index."""
+
+    def __init__(self, settings: Settings, store: _Store, clock: Clock) -> None:
+        whitelist = [EVERYTHING] if settings.merge_upstream else []
+        bases = {"bases": [founding.PYPI], "mirror_whitelist": whitelist}
+        user, _, name = _PACKAGES.partition("/")
+        self.name = _PACKAGES
+        self.row = IndexRow(user, name, DIRECTORY, {"volatile": False, **bases})
+        with store.meta.reading() as tables:
+            if tables.indexes.get(self.name) is not None:
+                raise ConfigError([f"--packages: there is an index {self.name} already"])
+        folders = Folders(settings.packages or (), clock=clock)
+        facts = FolderFacts(settings.datadir / "folders", store.incoming)
+        self.directory = Directory(folders, facts)
+        digests = Digests(
+            name=self.name, folders=folders, facts=facts, locks=store.locks, clock=clock
+        )
+        self.workers: list[Worker] = [Watch(self.name, folders), digests]
+        self.close: Callable[[], None] = lambda: None
+        if has_events():
+            events = Events(self.name, folders)
+            self.workers.append(events)
+            self.close = events.close
 
 
 def _declared(settings: MirrorSettings) -> IndexRow:

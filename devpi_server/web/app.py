@@ -38,8 +38,7 @@ from devpi_server.web.uploads import UploadForms
 # Set in the environ by a server that knows a better way to wait than to block a thread.
 PATIENCE = "devpi.patience"
 
-_PYPI = ("root", "pypi")
-_PYPI_NAME = "/".join(_PYPI)
+_PYPI = "root/pypi"
 # What begins with a plus is ours, and so are the words at which we serve something else.
 _NAME = "[^+/][^/]*"
 _USER = f"(?!(?:{'|'.join(sorted(RESERVED))})(?:/|$)){_NAME}"
@@ -74,19 +73,24 @@ def routes(
     pushes: PushApi,
     search: SearchApi,
     guard: AccessPlugin,
+    front: str,
 ) -> list[Route]:
-    """All routes."""
+    """All routes.
+
+    :param front: the index that ``/simple/`` is.
+    """
 
     index = "/<user>/<index>"
 
-    def held() -> object:
-        return simple.held_projects(*_PYPI)
+    def held(name: str) -> Handler:
+        return lambda: simple.held_projects(*name.split("/"))
 
-    def page(root: str) -> Handler:
-        return lambda project: simple.project(*_PYPI, project, f"{root}/{_PYPI_NAME}/")
+    def page(root: str, name: str) -> Handler:
+        user, _, own = name.partition("/")
+        return lambda project: simple.project(user, own, project, f"{root}/{name}/")
 
     return [
-        Route("/", "user_list", lambda: home(people)),
+        Route("/", "user_list", lambda: home(people, front)),
         Route("/+status", "status", ops.status),
         # What devpi-client asks first, and who it says that it is.
         Route("/+api", "api", people.api),
@@ -99,15 +103,15 @@ def routes(
         Route("/ext/pypi", "home", lambda: found("pypi/simple/")),
         Route("/ext/pypi/", "home", lambda: found("simple/")),
         Route("/ext/pypi/<project>/", "home", simple.below),
-        Route("/ext/pypi/simple", "pkg_list", lambda: moved("simple/"), index=_PYPI_NAME),
-        Route("/ext/pypi/simple/", "pkg_list", held, index=_PYPI_NAME),
-        Route("/ext/pypi/simple/<project>", "pkg_read", simple.slash, index=_PYPI_NAME),
-        Route("/ext/pypi/simple/<project>/", "pkg_read", page("../../../.."), index=_PYPI_NAME),
+        Route("/ext/pypi/simple", "pkg_list", lambda: moved("simple/"), index=_PYPI),
+        Route("/ext/pypi/simple/", "pkg_list", held(_PYPI), index=_PYPI),
+        Route("/ext/pypi/simple/<project>", "pkg_read", simple.slash, index=_PYPI),
+        Route("/ext/pypi/simple/<project>/", "pkg_read", page("../../../..", _PYPI), index=_PYPI),
         # The address that every other server has.
-        Route("/simple", "pkg_list", lambda: moved("simple/"), index=_PYPI_NAME),
-        Route("/simple/", "pkg_list", held, index=_PYPI_NAME),
-        Route("/simple/<project>", "pkg_read", simple.slash, index=_PYPI_NAME),
-        Route("/simple/<project>/", "pkg_read", page("../.."), index=_PYPI_NAME),
+        Route("/simple", "pkg_list", lambda: moved("simple/"), index=front),
+        Route("/simple/", "pkg_list", held(front), index=front),
+        Route("/simple/<project>", "pkg_read", simple.slash, index=front),
+        Route("/simple/<project>/", "pkg_read", page("../..", front), index=front),
         # Users and their tokens.
         *_at("/<user>", "user_read", people.user),
         *_at("/<user>", "user_create", people.create, "PUT"),
@@ -157,10 +161,10 @@ def routes(
     ]
 
 
-def home(people: AccountsApi) -> object:
+def home(people: AccountsApi, front: str) -> object:
     """``/``: the users for programs, the way to the packages for people."""
     if "text/html" in bottle.request.get_header("Accept", ""):
-        return found("ext/pypi/simple/")
+        return found("ext/pypi/simple/" if front == _PYPI else "simple/")
     return people.users()
 
 
@@ -212,6 +216,7 @@ def application(
     outside_url: str | None,
     absolute_urls: bool,
     trusted_proxy: str | None,
+    front: str = _PYPI,
 ) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, what is hot, log, bottle."""
     hot = Hot(indexes, pages, downloads, observer, clock)
@@ -222,7 +227,7 @@ def application(
     projects = ProjectsApi(indexes, releases, simple)
     ops = Ops(status)
     all_routes = routes(
-        simple, files, ops, people, forms, docs, own, projects, pushes, search, guard
+        simple, files, ops, people, forms, docs, own, projects, pushes, search, guard, front
     )
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))

@@ -13,7 +13,14 @@ from pip._internal.models.index import PyPI
 from devpi_server import __version__
 from devpi_server.errors import ConfigError
 from devpi_server.mirror_settings import WORDS, MirrorSettings
-from devpi_server.settings import OPTIONS, Settings, _ask_pip, default_mirror_url, read
+from devpi_server.settings import (
+    OPTIONS,
+    Settings,
+    _ask_pip,
+    default_mirror_url,
+    given,
+    read,
+)
 
 Write = Callable[[str], str]
 UPSTREAM = "--mirror-url=http://upstream/simple/"
@@ -39,6 +46,32 @@ def faults(*argv: str, environ: Mapping[str, str] | None = None) -> tuple[str, .
     with pytest.raises(ConfigError) as caught:
         settings(*argv, environ=environ)
     return caught.value.faults
+
+
+def test_folders_of_packages_are_looked_into_in_the_order_in_which_they_are_given(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "b, c", tmp_path / "a"
+    first.mkdir()
+    second.mkdir()
+    monkeypatch.chdir(tmp_path)
+    in_file = write("devpi-server:\n  packages:\n  - b, c\n  - a\n")
+    words = ["--packages", "b, c", "--packages", "a"]
+
+    assert settings(*words).packages == (first, second)
+    assert settings("-c", in_file).packages == (first, second)
+    assert settings(environ={"DEVPISERVER_PACKAGES": "a"}).packages == (second,)
+    assert [word.text for word in given(words, {})] == [str(first), str(second)]
+
+
+def test_a_folder_of_packages_is_there(tmp_path: Path) -> None:
+    (fault,) = faults("--packages", str(tmp_path / "none"))
+
+    assert "there is no folder" in fault
+
+
+def test_there_is_nothing_to_merge_without_a_folder_of_packages() -> None:
+    assert faults("--merge-upstream") == ("--merge-upstream: is of use with --packages only",)
 
 
 def test_the_defaults_are_those_of_the_manual() -> None:
