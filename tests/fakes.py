@@ -5,6 +5,7 @@ Each keeps the contract of its protocol; ``tests/contracts`` says so.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -128,6 +129,9 @@ class _MemoryIncoming:
 
     def reader(self) -> int:
         return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def link(self, target: Path) -> None:
+        raise OSError(errno.EXDEV, "in memory")
 
     def commit(self) -> Blob:
         self._blobs._held[self.sha256] = self

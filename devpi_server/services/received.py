@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from devpi_server.errors import InvalidForm
+from devpi_server.errors import DigestMismatch, InvalidForm
 from devpi_server.store.blobs import IncomingBlob
+
+# The fields in which clients state digests of the file, and what they are called here.
+_DIGESTS = {
+    "sha256_digest": "sha256",
+    "md5_digest": "md5",
+    "blake2_256_digest": "blake2b_256",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +50,17 @@ class Form:
         """The field's values without the space around them; empty ones are left out."""
         stripped = (value.strip() for value in self.fields.get(name, ()))
         return tuple(value for value in stripped if value)
+
+
+def expect_digests(form: Form, content: ReceivedFile) -> None:
+    """Let pass the bytes that the client has, by what the form says of them.
+
+    :raises DigestMismatch: others arrived.
+    """
+    for field, attribute in _DIGESTS.items():
+        declared = form.one(field)
+        if declared is not None and declared.lower() != getattr(content, attribute):
+            raise DigestMismatch(
+                f"{content.filename[:200]} arrived with another {field.partition('_')[0]} than the "
+                "form says, send it again"
+            )

@@ -15,7 +15,6 @@ from devpi_server import names
 from devpi_server.concurrency import Clock
 from devpi_server.errors import (
     BadRequest,
-    DigestMismatch,
     Forbidden,
     InvalidForm,
     InvalidName,
@@ -26,7 +25,7 @@ from devpi_server.services import artefact, metadata_fields, provenance, room
 from devpi_server.services.access import Principal, may_upload
 from devpi_server.services.accounts import Origin
 from devpi_server.services.indexes import Index, Indexes
-from devpi_server.services.received import Form, ReceivedFile
+from devpi_server.services.received import Form, ReceivedFile, expect_digests
 from devpi_server.store import zips
 from devpi_server.store.blobs import BlobStore, expect_held, keep
 from devpi_server.store.incoming import translated
@@ -39,12 +38,6 @@ from devpi_server.store.meta import (
     StoredFile,
 )
 
-# The fields in which clients state digests of the file, and what they are called here.
-_DIGESTS = {
-    "sha256_digest": "sha256",
-    "md5_digest": "md5",
-    "blake2_256_digest": "blake2b_256",
-}
 _LONGEST_SIGNATURE = 1024 * 1024  # bytes
 
 
@@ -90,7 +83,7 @@ class Uploads:
         project, version = _named(form)
         _expect_allowed(principal, target, project)
         content = _content(form)
-        _expect_digests(form, content)
+        expect_digests(form, content)
         with os.fdopen(content.incoming.reader(), "rb") as file:
             found = artefact.inspect(file, content.filename, name=form.one("name"), version=version)
         attestations = provenance.of_form(form)
@@ -127,7 +120,7 @@ class Uploads:
         project = _project(name)
         _expect_allowed(principal, target, project)
         content = _content(form)
-        _expect_digests(form, content)
+        expect_digests(form, content)
         version = form.one("version") or self._latest(target, project)
         with translated("read a zip"), os.fdopen(content.incoming.reader(), "rb") as file:
             zips.members(file)
@@ -208,17 +201,6 @@ def _content(form: Form) -> ReceivedFile:
     if content is None:
         raise InvalidForm("content file field not found")
     return content
-
-
-def _expect_digests(form: Form, content: ReceivedFile) -> None:
-    """The bytes that arrived are those that the client has."""
-    for field, attribute in _DIGESTS.items():
-        declared = form.one(field)
-        if declared is not None and declared.lower() != getattr(content, attribute):
-            raise DigestMismatch(
-                f"{content.filename[:200]} arrived with another {field.partition('_')[0]} than the "
-                "form says, send it again"
-            )
 
 
 def _signature(form: Form) -> bytes | None:

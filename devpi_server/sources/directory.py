@@ -80,6 +80,11 @@ class Directory:
         self.folders = folders
         self.facts = facts
 
+    @property
+    def first(self) -> Path:
+        """The folder that counts first."""
+        return Path(self.folders.roots[0])
+
     def view(self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT) -> View:
         contents = self.folders.contents(project, look=freshness is Freshness.CURRENT)
         known = self.facts.stamp(project)

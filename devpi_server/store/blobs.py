@@ -36,6 +36,12 @@ class IncomingBlob(Protocol):
     def reader(self) -> int:
         """A file descriptor to read with; it stays good after ``commit``."""
 
+    def link(self, target: Path) -> None:
+        """Give what was written a name elsewhere, durably.
+
+        :raises OSError: the name is taken, or is on a disk where it cannot be linked to.
+        """
+
     def commit(self) -> Blob:
         """Keep it, durably. Raises StoreError."""
 

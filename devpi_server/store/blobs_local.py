@@ -94,6 +94,9 @@ class _LocalIncoming:
     def reader(self) -> int:
         return self._part.reader()
 
+    def link(self, target: Path) -> None:
+        self._part.link(target)
+
     def commit(self) -> Blob:
         sha256 = self._part.sha256
         path = self._blobs._path(sha256)

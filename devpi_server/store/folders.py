@@ -93,6 +93,13 @@ class Folders:
         members = self._catalogue.members(project)
         return list(self._files.stat(members.members)) if members is not None else []
 
+    def places(self, project: NormalizedName) -> list[Path]:
+        """Where its distribution files lie, also those that others hide, as of now."""
+        self._listings.catch_up(project)
+        members = self._catalogue.members(project)
+        found = members.members if members is not None else ()
+        return [Path(os.path.join(node.path, name)) for node, name in found]
+
     def locate(self, filename: str) -> File:
         """The distribution file or signature of this name.
 

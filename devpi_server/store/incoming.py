@@ -96,6 +96,14 @@ class Part:
                 sync_folder(target.parent)
         self._close()
 
+    def link(self, target: Path) -> None:
+        """Give it another name, beside the one that it has here; its bytes are durable then.
+
+        :raises OSError: the name is taken, or is on a disk where it cannot be linked to.
+        """
+        os.fsync(self._fd)
+        os.link(self.path, target)
+
     def abandon(self) -> None:
         """Delete the part; does nothing once it is committed or abandoned."""
         if self._fd >= 0:
@@ -184,7 +192,7 @@ class Incoming:
         """A part whose name starts with the prefix and that is being written, by any process."""
         with translated("look for a file under way"), os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.name.startswith(prefix) and _has_writer(entry.path):
+                if entry.name.startswith(prefix) and has_writer(entry.path):
                     return self.folder / entry.name
         return None
 
@@ -212,8 +220,8 @@ class Incoming:
             os.close(fd)
 
 
-def _has_writer(path: str) -> bool:
-    """Whether the part's writer lives."""
+def has_writer(path: str) -> bool:
+    """Whether the writer of the part at the path lives."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

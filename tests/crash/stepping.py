@@ -11,13 +11,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine.default import DefaultDialect
-
-from devpi_server.cli import import_
-from devpi_server.main import main
 
 
 class Steps:
@@ -43,9 +41,10 @@ class Steps:
         return stepped
 
 
-PROGRAMS: Mapping[str, Callable[[Sequence[str]], int]] = {
-    "devpi-server": main,
-    "devpi-import": import_.main,
+PROGRAMS: Mapping[str, str] = {  # the module that has its ``main``
+    "devpi-server": "devpi_server.main",
+    "devpi-import": "devpi_server.cli.import_",
+    "putting": "putting",
 }
 
 
@@ -54,7 +53,8 @@ def run(armed: Path, last: int, program: str, words: Sequence[str]) -> int:
     for name in ("fsync", "replace", "link", "unlink", "rename"):
         setattr(os, name, steps.around(getattr(os, name)))
     DefaultDialect.do_commit = steps.around(DefaultDialect.do_commit)
-    return PROGRAMS[program](words)
+    code: int = import_module(PROGRAMS[program]).main(words)
+    return code
 
 
 if __name__ == "__main__":

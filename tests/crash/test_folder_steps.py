@@ -1,0 +1,54 @@
+"""Killed at each durable step of an upload into a folder of packages: nothing partial is there."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from putting import NAME, main
+from server import clean_environment
+
+from .test_steps import stepping
+
+MOST_STEPS = 40
+OLD, NEW = ("old", "old"), ("new", "new")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("disk", ["same", "another"])
+@pytest.mark.parametrize(("how", "before"), [("new", None), ("over", OLD)])
+def test_an_upload(tmp_path: Path, how: str, before: tuple[str, str] | None, disk: str) -> None:
+    """The file is there, whole, or not; a signature is never one of another file."""
+    folder, armed = tmp_path / "packages", tmp_path / "armed"
+    words = [str(folder), str(tmp_path / "data"), how, disk]
+    environment = {**clean_environment(), "PYTHONPATH": str(Path(__file__).parent.parent)}
+    folder.mkdir()
+    armed.touch()
+    seen = []
+    for step in range(1, MOST_STEPS):
+        for path in folder.iterdir():
+            path.unlink()
+        if before is not None:
+            (folder / NAME).write_text(before[0])
+            (folder / f"{NAME}.asc").write_text(before[1])
+        command = [sys.executable, *stepping(armed, step, "putting"), *words, "new"]
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+        main([*words, ""])
+        left = {path.name: path.read_text() for path in folder.iterdir()}
+        found = left.pop(NAME, None), left.pop(f"{NAME}.asc", None)
+        assert not left
+        if ended.returncode == 0:
+            assert found == NEW
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert found[0] in (before and before[0], "new")
+        if found[0] is not None:
+            assert found[1] in (None, found[0])
+        seen.append(found)
+    else:
+        pytest.fail(f"it takes more than {MOST_STEPS} steps")
+
+    assert {found[0] for found in seen} == {before and before[0], "new"}
