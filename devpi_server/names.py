@@ -10,7 +10,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, unquote, urlsplit
 
-from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
+from packaging.tags import Tag
+from packaging.utils import (
+    InvalidWheelFilename,
+    NormalizedName,
+    canonicalize_name,
+    canonicalize_version,
+    parse_wheel_filename,
+)
 from packaging.version import InvalidVersion, Version
 
 from devpi_server.errors import InvalidName
@@ -31,6 +38,7 @@ __all__ = [
     "split_companion",
     "version_key",
     "version_of",
+    "wheel_tags",
 ]
 
 # PEP 508 with \Z: "$" would let a trailing newline through.
@@ -140,6 +148,18 @@ def version_of(filename: str, project_name: NormalizedName) -> str | None:
             if rest[:1].isalnum():
                 return rest
     return None
+
+
+def wheel_tags(filename: str) -> tuple[int, frozenset[Tag]]:
+    """The build number of a wheel, -1 without one, and what it can be installed on.
+
+    Nothing, if no wheel has such a name.
+    """
+    try:
+        _, _, build, tags = parse_wheel_filename(filename)
+    except InvalidWheelFilename:
+        return -1, frozenset()
+    return (build[0] if build else -1), tags
 
 
 def same_version(one: str, other: str) -> bool:

@@ -121,10 +121,16 @@ def default_mirror_url(environ: Mapping[str, str] = os.environ) -> str:
         return _ask_pip(environ)
 
 
+def pip_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment for a pip that nothing on this machine configures."""
+    ours = ("PIP_", _PREFIX)  # which may have passwords of upstream
+    clean = {name: text for name, text in environ.items() if not name.startswith(ours)}
+    return clean | {"PIP_CONFIG_FILE": os.devnull}
+
+
 def _ask_pip(environ: Mapping[str, str]) -> str:
     """The same, as pip's help text states it."""
-    clean = {name: text for name, text in environ.items() if not name.startswith("PIP_")}
-    clean |= {"PIP_CONFIG_FILE": os.devnull, "COLUMNS": "1000"}
+    clean = pip_environment(environ) | {"COLUMNS": "1000"}
     command = [sys.executable, "-m", "pip", "install", "--help"]
     answer = subprocess.run(  # noqa: S603 - fixed words
         command, env=clean, capture_output=True, text=True, check=False

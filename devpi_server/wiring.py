@@ -32,6 +32,9 @@ from devpi_server.services.logins import LoginTokens
 from devpi_server.services.pages import Pages
 from devpi_server.services.passwords import Passwords
 from devpi_server.services.picking import Fetching
+from devpi_server.services.prefetch import Prefetching
+from devpi_server.services.prefetch_jobs import Task
+from devpi_server.services.prefetch_pip import Pip
 from devpi_server.services.publishing import Publishing
 from devpi_server.services.push import Push
 from devpi_server.services.releases import Releases
@@ -40,7 +43,7 @@ from devpi_server.services.search import Search
 from devpi_server.services.status import MirrorStatus, Status
 from devpi_server.services.throttle import Throttle
 from devpi_server.services.uploads import Uploads
-from devpi_server.settings import Settings
+from devpi_server.settings import Settings, pip_environment
 from devpi_server.sources.base import Source
 from devpi_server.sources.directory import Directory
 from devpi_server.sources.mirror import Mirror
@@ -82,6 +85,7 @@ from devpi_server.upstream.wrapped import Unlisted
 from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.app import Application, application
 from devpi_server.web.docs import DocPages
+from devpi_server.web.loopback import serving
 from devpi_server.web.push import PushApi
 from devpi_server.web.search import SearchApi
 from devpi_server.web.uploads import UploadForms
@@ -260,6 +264,11 @@ class Tools:
         access = Access(self.indexes, self.settings.restrict_modify)
         return _accounts(self.settings, self._store, access, self.passwords, self.clock)
 
+    @cached_property
+    def prefetching(self) -> Prefetching:
+        """What fetches all that installations ask for."""
+        return _prefetching(Downloads(self.indexes))
+
     def shelf(self, mirror: IndexRow) -> Shelf:
         """Where the files of a mirror are held."""
         return _shelf(self._store, self._store.mirrors.of(mirror.full_name, mirror.id))
@@ -272,6 +281,15 @@ class Tools:
         """Let go of the data directory."""
         for close in (self._mirrors.close, self._store.meta.close, self._store.locks.close):
             close()
+
+
+def _prefetching(downloads: Downloads) -> Prefetching:
+    environ = pip_environment()
+
+    def new_pip(url: str, task: Task) -> Pip:
+        return Pip(url, environ, patience=task.pip_within, runs_code=task.runs_code)
+
+    return Prefetching(downloads, serving(downloads), new_pip)
 
 
 def has_data(datadir: Path) -> bool:

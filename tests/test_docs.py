@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devpi_server.cli import audit, token
+from devpi_server.cli import audit, prefetch, token
 from devpi_server.cli.command import Command
 from devpi_server.mirror_settings import WORDS as MIRROR_WORDS
 from devpi_server.mirror_settings import Word
@@ -32,6 +32,7 @@ def commands() -> Iterator[Command]:
         if isinstance(found, Command):
             yield found
     yield audit.main
+    yield prefetch.main
     yield from token.COMMANDS.values()
 
 

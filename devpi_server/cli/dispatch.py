@@ -6,10 +6,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from devpi_server.cli import audit, doctor, server, token
+from devpi_server.cli import audit, doctor, prefetch, server, token
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = MappingProxyType(
-    {"audit": audit.main, "doctor": doctor.main, "token": token.main}
+    {
+        "audit": audit.main,
+        "doctor": doctor.main,
+        "prefetch": prefetch.main,
+        "token": token.main,
+    }
 )
 
 

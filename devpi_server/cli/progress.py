@@ -29,6 +29,7 @@ class Meter:
         self._report = report
         self._stack = ExitStack()
         self.files = self._size = 0
+        self._total = total or 0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,6 +51,11 @@ class Meter:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def expect(self, size: int) -> None:
+        """So many bytes more will come."""
+        self._total += size
+        self._bar.update(self._task, total=self._total)
 
     def count(self, size: int) -> None:
         """Another file, of so many bytes."""
