@@ -7,7 +7,7 @@ The layers, lowest first; a module imports only from layers below its own
 * ``names``         project, index and distribution-file names
 * ``records``       the values that travel between the layers
 * ``option_values``, ``mirror_settings``: what a text in the configuration means; what a
-  mirror can be told
+  mirror can be told; ``pypiserver_options``, ``pypiserver_settings``: those of ``pypi-server``
 * ``observe``       what happened, as frozen events that logs and metrics hang on
 * ``settings``      one table of options: command line, environment, file
 * ``concurrency``   single flight, patience, bounded caches; what runs workers
@@ -19,9 +19,10 @@ The layers, lowest first; a module imports only from layers below its own
 * ``workers``       the background: follow changes, refresh and read ahead
 * ``web``           HTTP in: the one importer of bottle
 * ``deploy``        folders that run by themselves, configuration for what is around them
-* ``wiring``        settings → object graph: the only place that knows every class
+* ``wiring``        settings → object graph: the only place that knows every class;
+  ``pypiserver_wiring``: the same for ``pypi-server``
 * ``cli``           the commands
-* ``wsgi``          the application, for servers that take one
+* ``wsgi``, ``pypiserver``: the applications, for servers that take one
 """
 
 __version__ = "6.21.0"

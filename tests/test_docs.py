@@ -14,6 +14,9 @@ from devpi_server.cli import audit, prefetch, token
 from devpi_server.cli.command import Command
 from devpi_server.mirror_settings import WORDS as MIRROR_WORDS
 from devpi_server.mirror_settings import Word
+from devpi_server.pypiserver_options import ROOT as ROOT_OF_OLD
+from devpi_server.pypiserver_options import WORDS as PYPI_SERVER
+from devpi_server.pypiserver_options import Word as PypiServerWord
 from devpi_server.services import index_words
 from devpi_server.settings import OPTIONS, Option
 
@@ -97,6 +100,13 @@ def test_the_readme_has_every_word_of_a_command(command: Command) -> None:
     for action in own_words(command):
         words = " ".join([*action.option_strings, str(action.metavar or "")]).strip()
         assert f"{words} {action.help}" in section
+
+
+@pytest.mark.parametrize("word", [*PYPI_SERVER, ROOT_OF_OLD], ids=lambda word: word.flags[-1])
+def test_the_readme_has_every_option_of_pypi_server(word: PypiServerWord) -> None:
+    flags = ", ".join(f"{flag} {word.metavar}".strip() for flag in word.flags)
+
+    assert f"{flags} {word.description}" in WORDS
 
 
 def test_ci_calls_the_command_of_the_readme() -> None:

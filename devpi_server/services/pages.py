@@ -86,6 +86,10 @@ class Pages:
         listing = source.listing()
         return self._rendered(key, listing.stamp, lambda: _listing_page(key, listing, title))
 
+    def made(self, key: PageKey, stamp: Hashable, work: Work) -> Rendered:
+        """A page of another make: what work returns, if it is not held with this stamp."""
+        return self._rendered(key, stamp, work)
+
     def _rendered(
         self, key: PageKey, stamp: Hashable, work: Work, *, at_once: bool = False
     ) -> Rendered:

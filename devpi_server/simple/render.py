@@ -79,6 +79,18 @@ def _json(page: Page, files: list[dict[str, object]]) -> bytes:
 
 def html_page(page: Page, prefix: str) -> bytes:
     """A project page as PEP 503 has it, in ASCII so that no charset can spoil it."""
+    ways = _Ways.of(prefix)
+    return _html(
+        page, [_anchor(link, _href(link, ways), _best(link.digests)) for link in page.links]
+    )
+
+
+def html_document(page: Page) -> bytes:
+    """The same with its links as they are: to their own addresses, with the first digest."""
+    return _html(page, [_anchor(link, link.url, _first(link.digests)) for link in page.links])
+
+
+def _html(page: Page, anchors: list[str]) -> bytes:
     parts = [_HTML_START]
     if page.status is not None:
         parts.append(
@@ -93,8 +105,7 @@ def html_page(page: Page, prefix: str) -> bytes:
     parts.append(
         f"    <title>links for {name}</title>\n  </head>\n  <body>\n    <h1>links for {name}</h1>\n"
     )
-    ways = _Ways.of(prefix)
-    parts.extend([_anchor(link, ways) for link in page.links])
+    parts.extend(anchors)
     parts.append("  </body>\n</html>\n")
     if page.serial is not None:
         parts.append(f"<!--SERIAL {page.serial}-->")
@@ -164,7 +175,7 @@ def _add(data: dict[str, object], extra: Mapping[str, object]) -> None:
             data.setdefault(key, value)
 
 
-def _anchor(link: Link, ways: _Ways) -> str:
+def _anchor(link: Link, href: str, digest: str) -> str:
     attributes = ""
     if link.requires_python is not None:
         attributes = f' data-requires-python="{_escape(link.requires_python)}"'
@@ -177,18 +188,16 @@ def _anchor(link: Link, ways: _Ways) -> str:
     if link.gpg_sig is not None:
         attributes += ' data-gpg-sig="true"' if link.gpg_sig else ' data-gpg-sig="false"'
     if link.provenance is not None:
-        where = _provenance(link, _href(link, ways))
+        where = _provenance(link, href)
         attributes += f' data-provenance="{_escape(where)}"'
     if link.uploaded is not None:
         # Always UTC, so the offset is always "+00:00".
         attributes += f' data-upload-time="{link.uploaded.isoformat()[:-6]}Z"'
     if link.size is not None:
         attributes += f' data-size="{link.size}"'
-    digest = _best(link.digests)
     fragment = f"#{digest}" if digest else ""
     return (
-        f'    <a href="{_href(link, ways)}{fragment}"{attributes}>'
-        f"{_escape(link.filename)}</a><br/>\n"
+        f'    <a href="{_escape(href)}{fragment}"{attributes}>{_escape(link.filename)}</a><br/>\n'
     )
 
 
@@ -239,6 +248,10 @@ def _best(digests: Digests) -> str:
         if algorithm in digests:
             return f"{algorithm}={digests[algorithm]}"
     return ""
+
+
+def _first(digests: Digests) -> str:
+    return next((f"{algorithm}={digest}" for algorithm, digest in digests.items()), "")
 
 
 def _escape(text: str) -> str:

@@ -114,7 +114,7 @@ class Directory:
                 raise Overloaded(f"{filename} is being read, try again", retry_after=2)
             raise NoSuchFile(f"there is no such {filename} any more")
         if ending == names.METADATA:
-            place, sha256 = self._metadata(held)
+            place, sha256 = self.metadata(held)
             with translated("read metadata"):
                 return Located(filename + ending, place, place.stat().st_size, sha256)
         if ending:
@@ -153,22 +153,12 @@ class Directory:
             opened.close()
             raise
 
-    def held(self, project: NormalizedName) -> list[Held]:
-        """The files of the project, by version and name.
+    def metadata(self, held: Held) -> tuple[Path, str]:
+        """Where the metadata of a wheel lies (PEP 658), and its digest.
 
-        :raises NoSuchProject: there are none.
+        :raises NoSuchFile: there is none, or it has not been read yet.
         :raises StoreError: the disk is sick.
         """
-        files = self.folders.contents(project).files
-        return _sorted(files, self.facts.of(files))
-
-    def everything(self) -> Iterator[Held]:
-        """All files and signatures, directory by directory; also hidden ones."""
-        for file in self.folders.everything():
-            yield self._held(file)
-
-    def _metadata(self, held: Held) -> tuple[Path, str]:
-        """Where the metadata of a wheel lies (PEP 658), and its digest."""
         missing = f"there is no {names.METADATA} of {held.file.filename}"
         sha256 = held.fact.metadata if held.fact is not None else None
         if sha256 is None:
@@ -184,6 +174,20 @@ class Directory:
         if place is None:
             raise NoSuchFile(missing)
         return place, sha256
+
+    def held(self, project: NormalizedName) -> list[Held]:
+        """The files of the project, by version and name.
+
+        :raises NoSuchProject: there are none.
+        :raises StoreError: the disk is sick.
+        """
+        files = self.folders.contents(project).files
+        return _sorted(files, self.facts.of(files))
+
+    def everything(self) -> Iterator[Held]:
+        """All files and signatures, directory by directory; also hidden ones."""
+        for file in self.folders.everything():
+            yield self._held(file)
 
     def _held(self, file: File) -> Held:
         return Held(file, next(self.facts.of([file])))

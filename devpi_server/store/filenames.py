@@ -55,6 +55,12 @@ def parse(filename: str) -> Said | None:
         return None
 
 
+def name_in(filename: str) -> str:
+    """The project's name as the name of one of its files spells it."""
+    split = _split(filename.removesuffix(SIGNATURE))
+    return split[0] if split is not None else ""
+
+
 def _split(filename: str) -> tuple[str, str] | None:
     """Name and version as they are written."""
     if filename.endswith(".whl"):

@@ -24,7 +24,7 @@ from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.docs import DocPages
 from devpi_server.web.files import Files
 from devpi_server.web.guard import AccessPlugin
-from devpi_server.web.hot import Environ, Hot, StartResponse, WSGIApp, event
+from devpi_server.web.hot import Environ, Hot, Readiness, StartResponse, WSGIApp, event
 from devpi_server.web.indexes import IndexesApi
 from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
@@ -183,7 +183,7 @@ class Application:
     """The WSGI application."""
 
     serve: WSGIApp
-    hot: Hot  # tells a server which requests need no thread of their own
+    hot: Readiness  # tells a server which requests need no thread of their own
     routes: Sequence[Route]
     # Tells a server whether large bodies of nobody known are worth receiving; quick.
     takes_from_anybody: Callable[[], bool] = lambda: False

@@ -9,7 +9,7 @@ the downloads for the file.  Anything else goes on to the application behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from wsgiref.util import FileWrapper
 
 from devpi_server.concurrency import BoundedCache, Clock
@@ -40,6 +40,13 @@ _LONGEST_KEY = 1000  # characters: longer headers take the long way
 
 class NotHot(BaseException):
     """Unwinds a request that has to go the long way, on a thread that may wait."""
+
+
+class Readiness(Protocol):
+    """Knows which requests need no thread of their own."""
+
+    def is_ready(self, path: str, accept: str, accept_encoding: str) -> bool:
+        """Whether a GET like this is answered without waiting: a matter of microseconds."""
 
 
 class _Known(NamedTuple):

@@ -52,7 +52,7 @@ from devpi_server.concurrency import Alarm
 from devpi_server.errors import Unreachable, UpstreamError
 from devpi_server.web.app import PATIENCE, Application
 from devpi_server.web.files import SENDS_READERS, Sending
-from devpi_server.web.hot import ONLY_HOT, Environ, Hot, NotHot
+from devpi_server.web.hot import ONLY_HOT, Environ, NotHot, Readiness
 from devpi_server.web.intake import Intake, Request, Rest, Withheld
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         pipelined = len(self.requests) > 1  # could wait for its output to be sent, by us
         if pipelined or request.error or request.command != "GET" or request.query:
             return False
-        hot: Hot = self.server.hot
+        hot: Readiness = self.server.hot
         asked = request.headers
         return hot.is_ready(request.path, asked.get("ACCEPT", ""), asked.get("ACCEPT_ENCODING", ""))
 
@@ -298,7 +298,7 @@ def _room_for_connections() -> int:
 class _Server(TcpWSGIServer):  # type: ignore[misc]
     channel_class = _Channel
     alarm: Alarm
-    hot: Hot
+    hot: Readiness
     intake: Intake
     io_thread = 0
     is_leaving = False  # each answer is the last one of its connection

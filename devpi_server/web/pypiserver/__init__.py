@@ -1,0 +1,1 @@
+"""The addresses of ``pypi-server``: a folder, for installers and whoever uploads (peers.md 1)."""

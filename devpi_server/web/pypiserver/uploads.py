@@ -1,0 +1,86 @@
+"""``POST /``: files, signatures and documentation, and what is to be removed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import bottle
+
+from devpi_server.errors import BadRequest, Conflict, InvalidForm
+from devpi_server.services.folder_uploads import FolderUploads
+from devpi_server.services.keptdocs import KeptDocs
+from devpi_server.services.received import Form
+from devpi_server.store.blobs import BlobStore
+from devpi_server.web.credentials import Credentials, credentials
+from devpi_server.web.forms import received
+from devpi_server.web.pypiserver import answers
+
+log = logging.getLogger("devpi_server.pypiserver")
+
+
+class FolderForms:
+    """The handler.
+
+    :param blobs: where files are received.
+    """
+
+    def __init__(self, uploads: FolderUploads, docs: KeptDocs, blobs: BlobStore) -> None:
+        self._uploads = uploads
+        self._docs = docs
+        self._blobs = blobs
+        self._actions: dict[str, Callable[[Form], None]] = {
+            "file_upload": self._upload,
+            "doc_upload": self._keep_docs,
+            "remove_pkg": self._remove,
+            "submit": _ignored,
+            "verify": _ignored,
+        }
+
+    def post(self) -> bottle.HTTPResponse:
+        """A form, whose field ``:action`` says what it is."""
+        with received(bottle.request.environ, self._blobs) as form:
+            name = form.one(":action")
+            if name is None:
+                raise InvalidForm("Missing ':action' field!")
+            action = self._actions.get(name)
+            if action is None:
+                raise InvalidForm(f"Unsupported ':action' field: {name[:200]}")
+            action(form)
+        return answers.done()
+
+    def _upload(self, form: Form) -> None:
+        try:
+            filename = self._uploads.upload(form)
+        except Conflict:
+            name = form.files["content"].filename
+            said = (
+                f"Package {name!r} already exists!\n  The server may be started with --overwrite."
+            )
+            if "twine" in bottle.request.get_header("User-Agent", ""):
+                # twine --skip-existing looks for these words in a 400 only.
+                raise BadRequest(said) from None
+            raise Conflict(said) from None
+        log.info("User %r stored %r.", _user(), filename)
+
+    def _remove(self, form: Form) -> None:
+        name, version = (form.one(field) for field in ("name", "version"))
+        if name is None or version is None:
+            raise InvalidForm(
+                "Missing 'name'/'version' fields: "
+                f"name={(name or '')[:200]}, version={(version or '')[:200]}"
+            )
+        removed = self._uploads.remove(name, version)
+        log.info("User %r removed %s.", _user(), ", ".join(removed))
+
+    def _keep_docs(self, form: Form) -> None:
+        log.info("User %r stored documentation at %s.", _user(), self._docs.keep(form))
+
+
+def _user() -> str:
+    sent = credentials(bottle.request.environ)
+    return sent.user if isinstance(sent, Credentials) else "anon"
+
+
+def _ignored(_form: Form) -> None:
+    """Projects need no registering here."""
