@@ -7,6 +7,7 @@ that defines it (protocol.md 1.3).
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,10 @@ Digests = Mapping[str, str]  # lower-case algorithm → lower-case hex
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 NO_DIGESTS: Digests = MappingProxyType({})
+
+
+def _for_ever() -> float:
+    return math.inf
 
 
 def _nothing() -> Mapping[str, object]:
@@ -109,6 +114,8 @@ class View:
     load: Callable[[], Page] = field(compare=False)
     origin: Origin = field(default=Origin.HIT, compare=False)
     at_hand: bool = field(default=False, compare=False)  # the content is in memory already
+    # Seconds since the epoch: how long time alone does not change it.
+    until: Callable[[], float] = field(default=_for_ever, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class Settings:
     push_networks: tuple[str, ...] | None = None  # None: only root pushes into private ones
     packages: tuple[Path, ...] | None = None  # folders that are an index; None: there is none
     merge_upstream: bool = False  # names in them may also be upstream's
+    publish: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,9 @@ OPTIONS = (
            "write whole URLs into pages, where they are relative otherwise"),
     Option("trusted-proxy", option_values.proxy, None, "IP", "web",
            'address of the proxy whose X-Forwarded headers count, "*" for any'),
+    Option("publish", option_values.switch, "no", "", "web",
+           "keep ready-made answers in datadir, which nginx in front sends by itself; its "
+           "configuration is written by --gen-config and --gendeploy"),
     Option("secretfile", option_values.path, None, "FILE", "security",
            "file with the secret that login tokens are signed with, instead of one in datadir"),
     Option("login-lifetime", option_values.seconds(1), "36000", "SECS", "security",

@@ -35,6 +35,7 @@ from devpi_server.services.picking import Fetching
 from devpi_server.services.prefetch import Prefetching
 from devpi_server.services.prefetch_jobs import Task
 from devpi_server.services.prefetch_pip import Pip
+from devpi_server.services.promises import Promises
 from devpi_server.services.publishing import Publishing
 from devpi_server.services.push import Push
 from devpi_server.services.releases import Releases
@@ -63,6 +64,7 @@ from devpi_server.store.marks import Marks
 from devpi_server.store.meta import IndexRow, MetaStore
 from devpi_server.store.mirrorfolders import MirrorFolders
 from devpi_server.store.pagefiles import PageFiles
+from devpi_server.store.published import Published
 from devpi_server.store.vanished import Vanished
 from devpi_server.upstream import feeds
 from devpi_server.upstream.addresses import without_userinfo
@@ -96,6 +98,7 @@ from devpi_server.workers.forget import Forget
 from devpi_server.workers.harvest import Harvest
 from devpi_server.workers.interest import Interest
 from devpi_server.workers.leader import Leader
+from devpi_server.workers.lease import Lease
 from devpi_server.workers.mirrors import KeepMirrors
 from devpi_server.workers.reclaim import Reclaim
 from devpi_server.workers.watch import Events, Watch, has_events
@@ -160,6 +163,7 @@ class _Store:
     blobs: BlobStore
     meta: MetaStore
     mirrors: MirrorFolders
+    published: Published
 
 
 def build(
@@ -187,6 +191,7 @@ def build(
     uploads = Uploads(store.meta, store.blobs, indexes, clock)
     results = Results(store.meta, store.blobs, indexes, clock)
     downloads = Downloads(indexes)
+    pages = Pages()
     # A quarter of the threads is kept for requests that need no upstream.
     places = Blocking(max(1, settings.threads * 3 // 4))
     push = Push(
@@ -210,7 +215,7 @@ def build(
         incoming=store.incoming,
         pushes=PushApi(push),
         search=SearchApi(indexes, Search(store.meta, indexes)),
-        pages=Pages(),
+        pages=pages,
         listings=Listings(indexes, settings.datadir / "lists", store.incoming),
         downloads=downloads,
         places=places,
@@ -222,13 +227,17 @@ def build(
         absolute_urls=settings.absolute_urls,
         trusted_proxy=settings.trusted_proxy,
         front=packages.name if packages is not None else founding.PYPI,
+        promises=_promises(settings, store, indexes, pages, downloads, clock),
+        sent_from=f"{settings.datadir}{os.sep}" if settings.publish else None,
     )
     own_workers: list[Worker] = [
         KeepMirrors(indexes),
         Forget(store.mirrors, store.meta, store.locks),
         Reclaim(store.meta, store.blobs, store.locks, clock),
     ]
-    closers = [mirrors.close, store.meta.close, store.locks.close]
+    if settings.publish:
+        own_workers.append(Lease(store.published, store.locks, clock))
+    closers = [mirrors.close, store.meta.close, store.locks.close, store.published.close]
     if packages is not None:
         own_workers.extend(packages.workers)
         closers.insert(0, packages.close)
@@ -279,7 +288,13 @@ class Tools:
 
     def close(self) -> None:
         """Let go of the data directory."""
-        for close in (self._mirrors.close, self._store.meta.close, self._store.locks.close):
+        store = self._store
+        for close in (
+            self._mirrors.close,
+            store.meta.close,
+            store.locks.close,
+            store.published.close,
+        ):
             close()
 
 
@@ -320,6 +335,20 @@ def tools(settings: Settings, *, new: bool = False, clock: Clock = time.time) ->
         made.close()
 
 
+def _promises(
+    settings: Settings,
+    store: _Store,
+    indexes: Indexes,
+    pages: Pages,
+    downloads: Downloads,
+    clock: Clock,
+) -> Promises | None:
+    if not settings.publish:
+        return None
+    store.published.begin()
+    return Promises(store.published, indexes, pages, downloads, clock)
+
+
 def _indexes(
     settings: Settings, store: _Store, mirrors: _Mirrors, packages: _Packages | None
 ) -> Indexes:
@@ -352,23 +381,27 @@ def _held(store: _Store, folder: Path) -> HeldFiles:
 
     :param folder: of the mirror.
     """
-    return HeldFiles(folder / "held", store.incoming)
+    return HeldFiles(folder / "held", store.incoming, store.published)
 
 
 def _shelf(store: _Store, folder: Path) -> Shelf:
-    return Shelf(store.blobs, _held(store, folder), Facts(folder / "facts"))
+    facts = Facts(folder / "facts", store.published)
+    return Shelf(store.blobs, _held(store, folder), facts)
 
 
 def _open_store(folder: Path, clock: Clock) -> _Store:
     try:
         incoming = Incoming(folder / "incoming")
         incoming.sweep()
+        # Also where this process publishes nothing: another one may.
+        published = Published(folder / "published", folder / "locks" / "changes", incoming)
         store = _Store(
             incoming,
             Locks(folder / "locks" / "processes"),
             LocalBlobs(folder / "files", incoming),
-            Database(folder / _DATABASE, clock),
+            Database(folder / _DATABASE, clock, published=published),
             MirrorFolders(folder / "mirror"),
+            published,
         )
     except StoreError as error:
         raise ConfigError([f"cannot use the data directory: {error.message}"]) from error
@@ -570,11 +603,11 @@ class _MirrorWiring:
         self._leaders: list[Leader] = []
         # The client knows the credentials; nothing else does, so they reach no disk and no log.
         self._origins = Origins([without_userinfo(url) for url in mirror.urls], clock)
-        self._facts = Facts(folder / "facts")
-        self._vanished = Vanished(folder / "vanished", store.incoming)
+        self._facts = Facts(folder / "facts", store.published)
+        self._vanished = Vanished(folder / "vanished", store.incoming, store.published)
         self._promises = Marks(folder / "promises", store.incoming)
         self._interest = Marks(folder / "interest", store.incoming)
-        self._feed = FeedFile(folder / "feed", store.incoming, clock)
+        self._feed = FeedFile(folder / "feed", store.incoming, clock, store.published)
         self._trust = Trust(
             feed=self._feed, promises=self._promises, base=self._origins.first, clock=clock
         )
@@ -583,7 +616,8 @@ class _MirrorWiring:
         self.settle = self._source.files.settle
 
     def _page_cache(self) -> PageCache:
-        files = PageFiles(self._folder / "pages", self._store.incoming, self._clock)
+        store = self._store
+        files = PageFiles(self._folder / "pages", store.incoming, self._clock, store.published)
         files.belong_to(self._origins.first)
         rules = Rules(
             ignore_serials=self._mirror.ignore_serial_header,

@@ -72,10 +72,13 @@ class Pages:
         :raises UpstreamError: cannot tell.
         """
         view = source.view(project)
+        return self.of_view(key, view), view.origin
+
+    def of_view(self, key: PageKey, view: View) -> Rendered:
+        """The page of a project as it is in this view."""
         # A small page that has just been fetched is not worth a flight.
         small = view.at_hand and len(view.load().links) <= _SMALL
-        rendered = self._rendered(key, view.stamp, lambda: _project_page(key, view), at_once=small)
-        return rendered, view.origin
+        return self._rendered(key, view.stamp, lambda: _project_page(key, view), at_once=small)
 
     def listing(self, key: PageKey, source: Source, title: str) -> Rendered:
         """The list of projects that are held.

@@ -31,6 +31,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_VERSION = Version("0")
 
 
+def _now() -> float:
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A file of the folders, and what is known of its content as it is now."""
@@ -88,7 +92,11 @@ class Directory:
     def view(self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT) -> View:
         contents = self.folders.contents(project, look=freshness is Freshness.CURRENT)
         known = self.facts.stamp(project)
-        return View((contents.stamp, known), lambda: self._page(project, contents, known))
+        return View(
+            (contents.stamp, known),
+            lambda: self._page(project, contents, known),
+            until=_now,  # nobody tells when a folder changes
+        )
 
     def listing(self) -> Listing:
         generation, projects = self.folders.listing()

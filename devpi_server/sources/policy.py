@@ -23,6 +23,9 @@ class Policy(Protocol):
     def keep(self, page: Page, now: float) -> Page:
         """The page without what may not be seen."""
 
+    def until(self, now: float) -> float:
+        """How long time alone does not change the stamp, in seconds since the epoch."""
+
 
 class Guarded:
     """A source seen through a policy."""
@@ -40,6 +43,7 @@ class Guarded:
             lambda: self._policy.keep(view.load(), now),
             view.origin,
             view.at_hand,
+            lambda: min(view.until(), self._policy.until(now)),
         )
 
     def listing(self) -> Listing:
@@ -55,6 +59,9 @@ class HeldOnly:
     def stamp(self, now: float) -> Hashable:
         # Files come and go behind our back: other processes, a cleaned disk.
         return int(now) // 60
+
+    def until(self, now: float) -> float:
+        return now
 
     def keep(self, page: Page, now: float) -> Page:
         held = tuple(

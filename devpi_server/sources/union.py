@@ -68,7 +68,13 @@ class Union:
         origins = {view.origin for _, view in found}
         origin = next(each for each in _WORST if each in origins)
         at_hand = all(view.at_hand for _, view in found)
-        return View(stamp, lambda: self._page(project, found), origin, at_hand)
+        return View(
+            stamp,
+            lambda: self._page(project, found),
+            origin,
+            at_hand,
+            lambda: self._until(project, found),
+        )
 
     def views(
         self, project: NormalizedName, freshness: Freshness = Freshness.CURRENT
@@ -108,6 +114,15 @@ class Union:
     def _is_whitelisted(self, project: NormalizedName) -> bool:
         deciding = self._members if self._any_whitelist else self._members[:1]
         return any({project, EVERYTHING} & member.whitelist for member in deciding)
+
+    def _until(self, project: NormalizedName, found: Sequence[tuple[Member, View]]) -> float:
+        """What a mirror says that it does not have, it may have soon: then, now."""
+        shown = {member.name for member, _ in found}
+        is_private = self._lacks_base or any(not member.is_mirror for member, _ in found)
+        are_asked = not is_private or self._is_whitelisted(project)
+        if are_asked and any(each.is_mirror and each.name not in shown for each in self._members):
+            return 0.0
+        return min(view.until() for _, view in found)
 
     def _page(self, project: NormalizedName, found: Sequence[tuple[Member, View]]) -> Page:
         pages = [(member, view.load()) for member, view in found]

@@ -21,8 +21,8 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from devpi_server.errors import Busy, Full, StoreError
 from devpi_server.records import NOTHING
 from devpi_server.store import upgrade
 from devpi_server.store.meta import Actor
+from devpi_server.store.published import NOTHING_PUBLISHED, Changing
 from devpi_server.store.tables.audit import Audit
 from devpi_server.store.tables.base import Transaction
 from devpi_server.store.tables.files import Files, Orphans
@@ -83,11 +84,20 @@ class Database:
 
     :param path: the file; made if it is not there, brought up to date if it is old.
     :param patience: seconds that a writer waits for others.
+    :param published: is told what a transaction changes, before it is committed.
     :raises StoreError: it cannot be used, or a newer version has written it.
     """
 
-    def __init__(self, path: Path, clock: Clock, *, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        patience: float = _PATIENCE,
+        published: Changing = NOTHING_PUBLISHED,
+    ) -> None:
         self._clock = clock
+        self._published = published
         self._patience = patience
         self._writing = threading.Lock()
         with _translated("open the database"):
@@ -109,8 +119,16 @@ class Database:
     def writing(self, actor: Actor) -> Iterator[_Tables]:
         """A transaction: all of it, or nothing."""
         turn, border = self._turn(), _translated("write to the database")
-        with turn, border, self._writer.begin() as connection:
-            yield _Tables(Transaction(connection, self._clock, actor))
+        with turn, border, self._writer.connect() as connection, connection.begin() as changes:
+            transaction = Transaction(connection, self._clock, actor)
+            yield _Tables(transaction)
+            with self._changing(transaction.changed):
+                changes.commit()
+
+    def _changing(self, projects: Collection[str] | None) -> AbstractContextManager[None]:
+        if projects is None:
+            return self._published.changing_all()
+        return self._published.changing(projects)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

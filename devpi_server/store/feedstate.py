@@ -14,6 +14,7 @@ import orjson
 
 from devpi_server.concurrency import Clock
 from devpi_server.store.incoming import Incoming, translated
+from devpi_server.store.published import NOTHING_PUBLISHED, Changing
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,22 @@ class FeedState:
     window: float = 0.0  # seconds that its last answer is believed
     problem: str | None = None  # why it does not answer now
 
+    def covers_as(self, other: FeedState) -> bool:
+        """Whether the other one vouches for all pages that this one vouches for."""
+        return self.base == other.base and self.covered_since >= other.covered_since > 0
+
 
 class FeedFile:
     """Where the state is kept."""
 
-    def __init__(self, path: Path, incoming: Incoming, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        incoming: Incoming,
+        clock: Clock,
+        published: Changing = NOTHING_PUBLISHED,
+    ) -> None:
+        self._published = published
         self._path = path
         self._incoming = incoming
         self._clock = clock
@@ -52,6 +64,14 @@ class FeedFile:
 
     def write(self, state: FeedState) -> None:
         """Keep the state. Last, when everything that it says has been done."""
+        before = self._read()
+        if before is None or before.covers_as(state):
+            self._write(state)
+        else:  # pages that it vouched for, it does no longer
+            with self._published.changing_all():
+                self._write(state)
+
+    def _write(self, state: FeedState) -> None:
         self._incoming.write(self._path, orjson.dumps(state), durable=True)
         self._state = state
         self._read_at = self._clock()

@@ -23,6 +23,7 @@ import orjson
 from devpi_server.concurrency import BoundedCache
 from devpi_server.names import NormalizedName
 from devpi_server.store.incoming import Incoming, append_line, translated
+from devpi_server.store.published import NOTHING_PUBLISHED, Changing
 
 _CACHED = 4 * 1024 * 1024  # bytes of records in memory
 _RECORD = 400  # bytes that a record takes in memory, about
@@ -54,9 +55,12 @@ class Fact:
 class HeldFiles:
     """The held files of one mirror."""
 
-    def __init__(self, folder: Path, incoming: Incoming) -> None:
+    def __init__(
+        self, folder: Path, incoming: Incoming, published: Changing = NOTHING_PUBLISHED
+    ) -> None:
         self._folder = folder
         self._incoming = incoming
+        self._published = published
         self._cache: BoundedCache[str, HeldFile] = BoundedCache(_CACHED)
 
     def find(self, path: str) -> HeldFile | None:
@@ -91,9 +95,14 @@ class HeldFiles:
 
     def forget(self, path: str) -> None:
         """Drop the record."""
-        self._cache.discard(path)
-        with translated("forget a held file"), suppress(FileNotFoundError):
+        held = self._read(path)
+        with (
+            self._published.changing((held.project,) if held is not None else ()),
+            translated("forget a held file"),
+            suppress(FileNotFoundError),
+        ):
             self._place(path).unlink()
+        self._cache.discard(path)
 
     def _place(self, path: str) -> Path:
         key = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
@@ -123,9 +132,10 @@ def _entries(folder: Path) -> list[Path]:
 class Facts:
     """The facts about the files of one mirror's projects."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, published: Changing = NOTHING_PUBLISHED) -> None:
         self._folder = folder
         self._prefix = f"{folder}{os.sep}"
+        self._published = published
 
     def stamp(self, project: NormalizedName) -> Hashable:
         """Changes with each new fact. One stat."""
@@ -149,5 +159,5 @@ class Facts:
 
     def add(self, project: NormalizedName, fact: Fact) -> None:
         """Append the fact."""
-        with translated("note a fact"):
+        with self._published.changing((project,)), translated("note a fact"):
             append_line(self._folder / project, orjson.dumps(fact))

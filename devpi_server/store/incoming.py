@@ -104,6 +104,16 @@ class Part:
         os.fsync(self._fd)
         os.link(self.path, target)
 
+    def move(self, name: str, folder: int, *, mtime_ns: int) -> None:
+        """Move the part into the folder that this file descriptor is of, wherever it is now.
+
+        Not durable; parameters and errors as ``commit`` has them.
+        """
+        with translated("keep a file"):
+            os.utime(self._fd, ns=(mtime_ns, mtime_ns))
+            os.replace(self.path, name, dst_dir_fd=folder)
+        self._close()
+
     def abandon(self) -> None:
         """Delete the part; does nothing once it is committed or abandoned."""
         if self._fd >= 0:

@@ -29,6 +29,7 @@ from devpi_server import names
 from devpi_server.concurrency import Clock
 from devpi_server.names import NormalizedName
 from devpi_server.store.incoming import Incoming, translated
+from devpi_server.store.published import NOTHING_PUBLISHED, Changing
 
 _SECOND = 1_000_000_000
 # The tag is whole microseconds: finer is lost on some file systems.
@@ -60,8 +61,15 @@ class PageHead:
 class PageFiles:
     """The pages held from one mirror's upstream."""
 
-    def __init__(self, folder: Path, incoming: Incoming, clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        incoming: Incoming,
+        clock: Clock,
+        published: Changing = NOTHING_PUBLISHED,
+    ) -> None:
         self._folder = folder
+        self._published = published
         # String concatenation: this is on the hot path, and pathlib is not quick.
         self._prefix = f"{folder}{os.sep}"
         self._incoming = incoming
@@ -111,12 +119,13 @@ class PageFiles:
         :raises StoreError: the page held before is as it was.
         """
         tag = (secrets.randbelow(_TAGS // 2) * 2 + (not followed)) * _TAG
-        self._incoming.write(
-            self._folder / project,
-            orjson.dumps(head) + b"\n" + document,
-            durable=False,  # the digest in the head tells a torn page; it costs a fetch
-            mtime_ns=int(self._clock()) * _SECOND + tag,
-        )
+        with self._published.changing((project,)):
+            self._incoming.write(
+                self._folder / project,
+                orjson.dumps(head) + b"\n" + document,
+                durable=False,  # the digest in the head tells a torn page; it costs a fetch
+                mtime_ns=int(self._clock()) * _SECOND + tag,
+            )
         held = self.find(project)
         if held is None:  # removed in this very moment: it is not an error, only not held
             return HeldPage((), 0)
@@ -128,7 +137,8 @@ class PageFiles:
 
     def expire(self, project: NormalizedName) -> None:
         """Note that the held page is not known to be current any more."""
-        self._date(project, 0)
+        with self._published.changing((project,)):
+            self._date(project, 0)
 
     def _date(self, project: NormalizedName, seconds: int) -> HeldPage | None:
         with translated("date a held page"), suppress(FileNotFoundError):
@@ -138,7 +148,11 @@ class PageFiles:
 
     def remove(self, project: NormalizedName) -> None:
         """Hold the page no longer."""
-        with translated("remove a held page"), suppress(FileNotFoundError):
+        with (
+            self._published.changing((project,)),
+            translated("remove a held page"),
+            suppress(FileNotFoundError),
+        ):
             os.unlink(self._prefix + project)
 
     def belong_to(self, base: str) -> None:

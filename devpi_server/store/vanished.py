@@ -21,6 +21,7 @@ from devpi_server import names
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link
 from devpi_server.store.incoming import Incoming, translated
+from devpi_server.store.published import NOTHING_PUBLISHED, Changing
 
 WHOLE = "*"  # in ``Gone.refused``: every version
 
@@ -49,8 +50,11 @@ NOTHING_GONE = Gone()
 class Vanished:
     """What is gone of the projects of one mirror, a file a project that has lost something."""
 
-    def __init__(self, folder: Path, incoming: Incoming) -> None:
+    def __init__(
+        self, folder: Path, incoming: Incoming, published: Changing = NOTHING_PUBLISHED
+    ) -> None:
         self._folder = folder
+        self._published = published
         self._prefix = f"{folder}{os.sep}"
         self._incoming = incoming
 
@@ -71,6 +75,10 @@ class Vanished:
 
     def write(self, project: NormalizedName, gone: Gone) -> None:
         """Remember it; forget the project if nothing is gone."""
+        with self._published.changing((project,)):
+            self._write(project, gone)
+
+    def _write(self, project: NormalizedName, gone: Gone) -> None:
         if not gone.links and not gone.refused:
             with translated("forget what has vanished"), suppress(FileNotFoundError):
                 os.unlink(self._prefix + project)

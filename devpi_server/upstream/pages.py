@@ -13,6 +13,7 @@ Only upstream's own 404 makes a project absent, for 60 s.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 
@@ -157,13 +158,22 @@ class PageCache:
         # A page dated in the future was so by a clock that has been set back since.
         return -2 < self._clock() - held.checked < self._expiry or self._trust.covers(held)
 
+    def _until(self, held: HeldPage) -> float:
+        if self._offline:
+            return math.inf
+        if not self._is_current(held):
+            return 0.0
+        return max(held.checked + self._expiry, self._trust.covered_until(held))
+
     def _view(
         self, project: NormalizedName, held: HeldPage, origin: Origin, *, at_hand: bool = False
     ) -> View:
         stamp: Hashable = (held.stamp, self._facts.stamp(project))
         if self._keep_vanished:
             stamp = (stamp, self._vanished.stamp(project))
-        return View(stamp, lambda: self._load(project, held), origin, at_hand)
+        return View(
+            stamp, lambda: self._load(project, held), origin, at_hand, lambda: self._until(held)
+        )
 
     def _ask(self, project: NormalizedName, held: HeldPage | None) -> View:
         """Let upstream decide, as long as it does so in time."""

@@ -23,14 +23,20 @@ class Trust:
 
     def covers(self, held: HeldPage) -> bool:
         """Whether the feed would have named the page, had it changed since it was checked."""
+        return self._clock() < self.covered_until(held)
+
+    def covered_until(self, held: HeldPage) -> float:
+        """Until when that holds, unless the feed answers again; 0: it does not."""
         state = self._feed.state()
-        return (
+        if (
             state is not None
             and held.followed
             and held.checked > state.covered_since > 0
             and state.base == self._base
-            and 0 <= self._clock() - state.answered_at < state.window
-        )
+            and self._clock() >= state.answered_at
+        ):
+            return state.answered_at + state.window
+        return 0.0
 
     def promise(self, project: NormalizedName) -> Mark | None:
         """The serial that the feed has named for the project, not yet lived up to."""

@@ -17,6 +17,7 @@ from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.listings import Listings
 from devpi_server.services.pages import Pages
+from devpi_server.services.promises import Promises
 from devpi_server.services.releases import Releases
 from devpi_server.services.status import Status
 from devpi_server.store.incoming import Incoming
@@ -216,10 +217,12 @@ def application(
     outside_url: str | None,
     absolute_urls: bool,
     trusted_proxy: str | None,
+    promises: Promises | None,
+    sent_from: str | None,
     front: str = _PYPI,
 ) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, what is hot, log, bottle."""
-    hot = Hot(indexes, pages, downloads, observer, clock)
+    hot = Hot(indexes, pages, downloads, observer, clock, promises)
     simple = SimplePages(indexes, pages, listings, hot, absolute_urls=absolute_urls)
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
@@ -231,7 +234,7 @@ def application(
     )
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
-    app = _named(Outside(app, outside_url, trusted_proxy), identity)
+    app = _named(Outside(app, outside_url, trusted_proxy, sent_from), identity)
     return Application(_patient(app, places), hot, all_routes, access.anybody_uploads)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from email.utils import formatdate
 from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import quote
 
 from devpi_server.errors import Overloaded
 from devpi_server.names import METADATA, PROVENANCE, SIGNATURE
@@ -14,6 +15,10 @@ from devpi_server.web import conditional
 from devpi_server.web.conditional import UNSATISFIABLE, Span
 
 _CHECKED = "max-age=0, must-revalidate"
+
+# Set in the environ where the proxy sends files: their folder, and its address for the proxy.
+SENT_BY_PROXY = "devpi.sent_by_proxy"
+
 _IMMUTABLE = "max-age=31536000, immutable, public"
 # Nothing that came from elsewhere is ever shown by a browser as a page of ours.
 _TYPES = {
@@ -64,7 +69,7 @@ class Part:
 
 
 def held_answer(ready: Ready, environ: dict[str, Any]) -> Answer:
-    """What a GET of the file is answered with.
+    """What a GET of the file is answered with: by a proxy that sends files, with its own ETag.
 
     :raises Overloaded: somebody has just replaced it.
     :raises OSError: it cannot be read.
@@ -74,6 +79,10 @@ def held_answer(ready: Ready, environ: dict[str, Any]) -> Answer:
         del headers["Content-Type"]
         return Answer("304 Not Modified", list(headers.items()), b"")
     wanted, condition = environ.get("HTTP_RANGE"), environ.get("HTTP_IF_RANGE")
+    if (place := _for_the_proxy(ready, environ)) and not condition:
+        del headers["ETag"]
+        headers |= {"Content-Length": "0", "X-Accel-Redirect": place}
+        return Answer("200 OK", list(headers.items()), b"")
     part = conditional.span(wanted, condition, ready.tag, ready.size)
     if part is UNSATISFIABLE:
         return unsatisfiable(ready.size)
@@ -93,6 +102,15 @@ def is_held_by_client(ready: Ready, environ: dict[str, Any]) -> bool:
         return conditional.is_held_by_client(tags, ready.tag)
     since = environ.get("HTTP_IF_MODIFIED_SINCE")
     return conditional.is_unmodified(since, ready.owned.modified / _NANO)
+
+
+def _for_the_proxy(ready: Ready, environ: dict[str, Any]) -> str | None:
+    """The proxy's own address of the file, if it is large and the proxy sends such."""
+    if ready.size <= _SMALL or ready.owned is not None or SENT_BY_PROXY not in environ:
+        return None
+    folder, way = environ[SENT_BY_PROXY]
+    path = str(ready.path)
+    return f"{way}{quote(path[len(folder) :])}" if path.startswith(folder) else None
 
 
 def _body(ready: Ready, span: Span) -> bytes | BinaryIO | Part:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote, urlsplit
 
+from devpi_server.web.heldfile import SENT_BY_PROXY
 from devpi_server.web.hot import Environ, StartResponse, WSGIApp
 
 _ANY = "*"
@@ -30,10 +31,18 @@ class Outside:
 
     :param outside_url: where people find the server, or None.
     :param trusted_proxy: the address whose X-Forwarded-… headers are believed; ``*``: all.
+    :param sent_from: the folder whose files the trusted proxy sends itself, if it says so.
     """
 
-    def __init__(self, app: WSGIApp, outside_url: str | None, trusted_proxy: str | None) -> None:
+    def __init__(
+        self,
+        app: WSGIApp,
+        outside_url: str | None,
+        trusted_proxy: str | None,
+        sent_from: str | None = None,
+    ) -> None:
         self._app = app
+        self._sent_from = sent_from
         self._outside_url = outside_url
         self._prefix = _path_of(outside_url or "")
         self._trusted_proxy = trusted_proxy
@@ -44,6 +53,8 @@ class Outside:
             environ[_OUTSIDE_URL] = self._outside_url.rstrip("/")
         if self._trusted_proxy and self._trusted_proxy in (_ANY, environ.get("REMOTE_ADDR")):
             prefix = _believe(environ) or prefix
+            if self._sent_from and (way := environ.get("HTTP_X_DEVPI_ACCEL")):
+                environ[SENT_BY_PROXY] = (self._sent_from, way)
         elif any(header in environ for header in _FORWARDING):
             environ[IS_FORWARDED] = True
         if prefix:

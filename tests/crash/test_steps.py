@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fakes import FakeClock
 from server import (
     JSON,
     App,
@@ -25,10 +26,11 @@ from server import (
     ServerProcess,
     clean_environment,
     mirror_of,
+    until,
 )
 from uploading import basic, upload
 from upstream import Upstream
-from upstream.artefacts import sdist, wheel
+from upstream.artefacts import Artefact, sdist, wheel
 
 from devpi_server.cli import export
 
@@ -110,6 +112,10 @@ def served(server: App, index: str = "alice/dev") -> Files:
     return found
 
 
+def uploading(file: Artefact) -> Callable[[Http], Response]:
+    return lambda server: upload(server, "alice/dev", file, MINE)
+
+
 def nothing_under_way(site: Site) -> bool:
     return not [path for path in (site.datadir / "incoming").iterdir() if path.is_file()]
 
@@ -145,7 +151,7 @@ def kill_at_each_step(
 def test_an_upload(tmp_path: Path) -> None:
     kill_at_each_step(
         Site(tmp_path),
-        lambda server: upload(server, "alice/dev", NEW, MINE),
+        uploading(NEW),
         {},
         {NEW.filename: NEW.data},
     )
@@ -159,7 +165,7 @@ def test_an_upload_over_another(tmp_path: Path) -> None:
 
     kill_at_each_step(
         site,
-        lambda server: upload(server, "alice/dev", NEW, MINE),
+        uploading(NEW),
         {OLD.filename: OLD.data},
         {NEW.filename: NEW.data},
     )
@@ -244,3 +250,27 @@ def test_an_import(tmp_path: Path) -> None:
     assert served(server) == {NEW.filename: NEW.data, SDIST.filename: SDIST.data}
     assert upload(server, "alice/dev", OLD, MINE).status == 200
     server.services.close()
+
+
+@pytest.mark.timeout(240)
+def test_a_change_of_what_another_process_has_published(tmp_path: Path) -> None:
+    """At no step is a page left published that is not the one of now."""
+    site, clock = Site(tmp_path), FakeClock()
+    with site.serve() as server:
+        assert upload(server, "alice/dev", NEW, MINE).status == 200
+    other = App("--datadir", str(site.datadir), "--offline-mode", "--publish", clock=clock)
+    page = site.datadir / "published" / "projects" / "demo" / "alice,dev,+simple,page.html"
+    outcomes = set()
+    for step in range(1, MOST_STEPS):
+        clock.now += 10
+        before = other("/alice/dev/+simple/demo/").body
+        until(page.exists)
+        file = OLD if hashlib.sha256(NEW.data).hexdigest() in before.decode() else NEW
+        is_killed = site.is_killed_at(step, uploading(file))
+        now = other("/alice/dev/+simple/demo/").body
+        assert not page.exists() or page.read_bytes() == now, f"after a kill at step {step}"
+        if not is_killed:
+            break
+        outcomes.add(now == before)
+    other.services.close()
+    assert outcomes == {True, False}

@@ -28,6 +28,8 @@ class Transaction:
         self._clock = clock
         self._serial: int | None = None
         self.actor = actor
+        # What readers see otherwise after it: projects; None: it may be anything.
+        self.changed: set[str] | None = set()
 
     def run(self, statement: Executable) -> CursorResult[Any]:
         """Execute the statement."""
@@ -61,6 +63,15 @@ class Transaction:
     def config_changed(self) -> None:
         """Note that users, indexes or tokens are others now."""
         self.set_fact(CONFIG, str(self.serial))
+
+    def anything_changed(self) -> None:
+        """Note that the pages of any project may be others now."""
+        self.changed = None
+
+    def project_changed(self, project: str) -> None:
+        """Note that pages or files of the project are others now."""
+        if self.changed is not None:
+            self.changed.add(project)
 
     def config_serial(self) -> int:
         """The last transaction that changed users, indexes or tokens."""

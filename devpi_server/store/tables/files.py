@@ -70,6 +70,7 @@ class Files:
             let_go(self.transaction, *same, kept=[values[column.name] for column in _BLOBS])
             self.transaction.run(_files.update().where(*same).values(**values))
         self.transaction.touch(_projects, release.project_id)
+        self.transaction.project_changed(file.project)
         put = self.find(index_id, file.filename)
         assert put is not None  # noqa: S101 - it was put there a few lines above
         return put
@@ -77,15 +78,17 @@ class Files:
     def remove(self, index_id: int, filename: str) -> None:
         same = (_files.c.index_id == index_id, _files.c.filename == filename)
         owner = (
-            select(_releases.c.project_id)
+            select(_projects.c.id, _projects.c.name)
+            .join(_releases, _releases.c.project_id == _projects.c.id)
             .join(_files, _files.c.release_id == _releases.c.id)
             .where(*same)
         )
-        project_id = self.transaction.run(owner).scalar()
-        if project_id is not None:
+        project = self.transaction.run(owner).first()
+        if project is not None:
             let_go(self.transaction, *same)
             self.transaction.run(_files.delete().where(*same))
-            self.transaction.touch(_projects, project_id)
+            self.transaction.touch(_projects, project.id)
+            self.transaction.project_changed(project.name)
 
     def was_removed(self, index_id: int, filename: str, sha256_start: str) -> bool:
         found = select(_removed.c.at).where(

@@ -50,7 +50,7 @@ class Indexes:
             )
         except IntegrityError as error:
             raise Conflict(f"index '{row.full_name}' exists") from error
-        self.transaction.config_changed()
+        self._changed()
         added = self.get(row.full_name)
         assert added is not None  # noqa: S101 - it was put there a few lines above
         return added
@@ -61,12 +61,16 @@ class Indexes:
             .where(_indexes.c.id == row.id)
             .values(options=dumped(dict(row.options)), serial=self.transaction.serial)
         )
-        self.transaction.config_changed()
+        self._changed()
 
     def remove(self, index_id: int) -> None:
         let_go(self.transaction, schema.files.c.index_id == index_id)
         self.transaction.run(_indexes.delete().where(_indexes.c.id == index_id))
+        self._changed()
+
+    def _changed(self) -> None:
         self.transaction.config_changed()
+        self.transaction.anything_changed()
 
 
 _SELECT = select(_indexes, _users.c.name.label("user")).join(

@@ -86,6 +86,7 @@ class Releases:
 
     def _touched(self, index_id: int, project: NormalizedName) -> int:
         """The id of the project, which changes in this transaction; made if it is not there."""
+        self.transaction.project_changed(project)
         found = self.transaction.run(_project(index_id, project, _projects.c.id)).scalar()
         if found is not None:
             self.transaction.touch(_projects, found)

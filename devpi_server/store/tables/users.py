@@ -51,6 +51,7 @@ class Users:
         let_go(self.transaction, schema.files.c.index_id.in_(owned))
         self.transaction.run(_users.delete().where(_users.c.name == name))
         self.transaction.config_changed()
+        self.transaction.anything_changed()
 
 
 def _values(user: User) -> dict[str, object]:

@@ -1,0 +1,24 @@
+"""The clock of what is published: drops what is due, and extends the web server's lease."""
+
+from __future__ import annotations
+
+from devpi_server.concurrency import Clock
+from devpi_server.store.locks import Locks
+from devpi_server.store.published import Published
+from devpi_server.workers.leader import Leader
+
+
+class Lease:
+    """A worker, in one of the processes that share a data directory."""
+
+    name = "publish"
+    every = 2.0
+
+    def __init__(self, published: Published, locks: Locks, clock: Clock) -> None:
+        self._published = published
+        self._leader = Leader(locks, self.name)
+        self._clock = clock
+
+    def tick(self) -> None:
+        if self._leader.is_this_process():
+            self._published.extend(self._clock())
