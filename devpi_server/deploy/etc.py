@@ -75,7 +75,7 @@ def _texts(folder: Path, root: Path, plan: Plan) -> Mapping[str, str]:
         "supervisord.conf": render.template(
             "supervisord.conf", socket=ctl.socket_text(root), program=program.rstrip()
         ),
-        "nginx-devpi.conf": render.nginx(plan),
+        "nginx-devpi.conf": render.nginx(plan, datadir(root, plan)),
         "devpi.service": _service(root, plan),
     }
 

@@ -55,8 +55,8 @@ def _texts(plan: Plan) -> Mapping[str, str]:
     return {
         "supervisor-devpi.conf": program,
         "supervisord.conf": render.template("supervisord-example.conf"),
-        "nginx-devpi.conf": render.nginx(plan),
-        "nginx-devpi-caching.conf": render.nginx(plan, caching=True),
+        "nginx-devpi.conf": render.nginx(plan, plan.settings.datadir),
+        "nginx-devpi-caching.conf": render.nginx(plan, plan.settings.datadir, caching=True),
         "crontab": _crontab(plan, log),
         "net.devpi.plist": _plist(plan, log),
         "devpi.service": _service(plan),

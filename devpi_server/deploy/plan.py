@@ -96,6 +96,8 @@ class Plan:
         words = flags([word for word in self.public if word.option.name not in _OWN])
         if self.settings.trusted_proxy is None and self.trusted:
             words.append(f"--trusted-proxy={self.trusted}")
+        if not self.says("publish"):
+            words.append("--publish")
         return words
 
     @property
@@ -112,6 +114,7 @@ class Plan:
             found[name] = f"{before} {word.text}".strip()
         if settings.trusted_proxy is None and self.trusted:
             found[variable("trusted-proxy")] = self.trusted
+        found.setdefault(variable("publish"), "yes")
         return found
 
     @property
@@ -131,6 +134,11 @@ class Plan:
     def says(self, name: str) -> bool:
         """Whether the option is given."""
         return any(word.option.name == name for word in self.given)
+
+    @property
+    def publishes(self) -> bool:
+        """Whether it makes answers ready for nginx, which it does unless told not to."""
+        return self.settings.publish or not self.says("publish")
 
     @property
     def outside_url(self) -> str:

@@ -6,12 +6,15 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from pathlib import Path
 from string import Template
+from textwrap import indent
 from urllib.parse import urlsplit
 
 from devpi_server.deploy.plan import Plan
 from devpi_server.errors import Refused
 
+_SENT = "/+sent/"  # where nginx has what is in the data directory, for itself only
 _NUMBER = "@number@"  # has no meaning to any of these files
 
 
@@ -85,26 +88,54 @@ def supervisor_program(command: str, plan: Plan, *, log: str, autostart: bool) -
     )
 
 
-def nginx(plan: Plan, *, caching: bool = False) -> str:
-    """A server for nginx; what it passes on is what ``web.outside`` reads."""
+def nginx(plan: Plan, datadir: Path | None, *, caching: bool = False) -> str:
+    """A server for nginx; what it passes on is what ``web.outside`` reads.
+
+    :param datadir: of the server; None: nginx cannot read there.
+    """
     port = plan.settings.port
     url = plan.outside_url
-    zone = cache = ""
+    path = urlsplit(url).path
+    headers = template(
+        "nginx-headers.conf", outside_url=_nginx_word(url) if url else "$scheme://$http_host"
+    )
+    zone = more = published = locations = ""
     if caching:
         zone = "\n" + template(
             "cache-zone.conf", port=port, cache_folder="/var/cache/nginx-devpi", cache_size="10g"
         )
-        cache = template("cache.conf", port=port)
+        more = template("cache.conf", port=port)
+    if datadir is not None and plan.publishes:
+        folder = _nginx_path(datadir)
+        values = {"port": port, "published": f"{folder}/published"}
+        published = "\n" + template("nginx-published.conf", **values)
+        more += f"    proxy_set_header X-Devpi-Accel {_SENT};\n"
+        locations = template(
+            "nginx-locations.conf",
+            prefix=_nginx_pattern(path),
+            datadir=folder,
+            sent=_SENT,
+            every_answer=indent(template("nginx-answer.conf"), " " * 8),
+            **values,
+        )
+    locations += template(
+        "nginx-asking.conf",
+        port=port,
+        prefix=_nginx_word(path),
+        headers=indent(headers, " " * 8).rstrip(),
+    )
     return template(
         "nginx-devpi.conf",
         port=port,
         proxy=plan.settings.trusted_proxy or plan.trusted or plan.proxy,
         servers="\n".join(_nginx_servers(plan)),
         server_name=plan.server_name,
-        outside_url=_nginx_word(url) if url else "$scheme://$http_host",
-        location=_nginx_word(urlsplit(url).path + "/") if url else "/",
+        headers=indent(headers, " " * 4).rstrip(),
+        location=_nginx_word(f"{path}/"),
         cache_zone=zone,
-        cache=cache,
+        more=more,
+        published=published,
+        locations=locations,
     )
 
 
@@ -122,3 +153,13 @@ def _nginx_word(text: str) -> str:
     if re.search(r"[\"'\\$]|[^\S ]", text):
         raise Refused(f"this cannot be written for nginx: {text}")
     return f'"{text}"' if re.search(r"[ ;{}]", text) else text
+
+
+def _nginx_path(path: Path) -> str:
+    """A path between quotation marks."""
+    return _nginx_word(str(path)).strip('"')
+
+
+def _nginx_pattern(path: str) -> str:
+    """A path between quotation marks, in a regular expression."""
+    return re.sub(r"[.+*?(){}\[\]|^]", r"\\\g<0>", _nginx_word(path).strip('"'))

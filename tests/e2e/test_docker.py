@@ -82,7 +82,7 @@ def test_nginx_is_configured_as_gen_config_does_it() -> None:
     words = ["--gen-config", "--host=devpi_server", "--port=4040", "--trusted-proxy=*"]
 
     assert (DOCKER / "lb" / "nginx-devpi.conf").read_text() == render.nginx(
-        Plan(read(words, {}), given(words, {}))
+        Plan(read(words, {}), given(words, {})), None
     )
 
 

@@ -36,7 +36,8 @@ def server(up: Upstream, tmp_path: Path) -> Iterator[ServerProcess]:
 def site(server: ServerProcess, *options: str) -> str:
     """What --gen-config writes for it."""
     words = ["--gen-config", "--host=127.0.0.1", f"--port={server.port}", *options]
-    return render.nginx(Plan(read(words, {}), given(words, {})))
+    settings = read(words, {})
+    return render.nginx(Plan(settings, given(words, {})), settings.datadir)
 
 
 def test_pip_installs_by_https_from_a_sub_path(

@@ -143,7 +143,7 @@ def lb(
     options = mirror_of(pypi, tmp_path / "devpi_packages", "--trusted-proxy=127.0.0.1")
     with ServerProcess(*options, log=tmp_path / "log") as server:
         words = ["--gen-config", "--host=127.0.0.1", f"--port={server.port}"]
-        site = render.nginx(Plan(read(words, {}), given(words, {})))
+        site = render.nginx(Plan(read(words, {}), given(words, {})), None)
         yield f"http://localhost:{nginx(site)}", server
 
 

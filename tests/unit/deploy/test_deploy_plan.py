@@ -180,7 +180,7 @@ def test_what_supervisor_would_cut_off_is_refused() -> None:
 
 
 def test_nginx_serves_the_place_that_clients_know() -> None:
-    text = render.nginx(plan("--outside-url=https://pypi.example/devpi"))
+    text = render.nginx(plan("--outside-url=https://pypi.example/devpi"), None)
 
     assert "server_name pypi.example;" in text
     assert "location /devpi/ {" in text
@@ -192,7 +192,7 @@ def test_nginx_serves_the_place_that_clients_know() -> None:
     [("localhost", "127.0.0.1:3141"), ("0.0.0.0", "127.0.0.1:3141"), ("::", "[::1]:3141")],
 )
 def test_nginx_asks_where_the_server_listens(host: str, listener: str) -> None:
-    assert f"server {listener};" in render.nginx(plan(f"--host={host}"))
+    assert f"server {listener};" in render.nginx(plan(f"--host={host}"), None)
 
 
 # --unix-socket
@@ -231,7 +231,7 @@ def test_prometheus_asks_nginx_where_there_is_no_port() -> None:
 
 def test_a_socket_that_nginx_cannot_name_is_refused() -> None:
     with pytest.raises(Refused):
-        render.nginx(plan('--unix-socket=/a"b'))
+        render.nginx(plan('--unix-socket=/a"b'), None)
 
 
 # Servers of another make
@@ -253,6 +253,7 @@ def test_gunicorn_gets_the_options_as_variables(generate: Callable[..., dict[str
         "DEVPISERVER_MIRROR_URL=http://a/ http://b/",
         "DEVPISERVER_OFFLINE_MODE=yes",
         "DEVPISERVER_TRUSTED_PROXY=::1",
+        "DEVPISERVER_PUBLISH=yes",
     ]
 
 
