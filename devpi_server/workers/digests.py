@@ -1,5 +1,8 @@
 """Read what somebody has copied into a folder, so that its pages get digests and metadata.
 
+Requests go first: while the other threads of the process have work, this one does a
+tenth of its own.
+
 The files that came last are read first.  A file that is still being copied is
 left until it has rested for a while: this also tells it from one that is
 written over in the same tick of the clock, which its times would not.
@@ -10,7 +13,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -34,6 +37,14 @@ _READ = 1.0  # seconds of a tick for reading
 _REST = 1.0  # seconds that a file has not changed, before it is read
 _FAILED = 20_000  # files that could not be read, and are not tried again as they are
 _PAUSE = 60.0  # seconds, when what was learned cannot be kept
+_BUSY = 0.15  # of the time: others have work when they use more
+_YIELD = 9  # times what a file has taken, while they have
+_LONGEST_YIELD = 0.2  # seconds
+
+
+def others_cpu() -> float:
+    """Seconds of processor time that the other threads of this process have used."""
+    return time.process_time() - time.thread_time()
 
 
 class Digests:
@@ -52,6 +63,8 @@ class Digests:
         clock: Clock,
         timer: Timer = time.monotonic,
         algorithms: Sequence[str] = (),
+        others: Callable[[], float] = others_cpu,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = f"digests {name}"
         self.every = 0.25
@@ -67,6 +80,9 @@ class Digests:
         self._newest: list[tuple[int, str]] = []  # a heap of them: when it came, negated; path
         self._failed: BoundedCache[tuple[str, int, int], bool] = BoundedCache(_FAILED)
         self._not_before = float("-inf")
+        self._others = others
+        self._pause = pause
+        self._looked = (timer(), others())
 
     def tick(self) -> None:
         if not self._leader.is_this_process() or self._timer() < self._not_before:
@@ -118,15 +134,24 @@ class Digests:
                     later.append(item)
                     continue
                 del self._waiting[file.path]
+                begun = self._timer()
                 fact = self._examine(file)
                 if fact is not None:
                     self._facts.add(file.project, fact)
                     learned.add(file.project)
+                self._give_way(self._timer() - begun)
         finally:
             for item in later:
                 heapq.heappush(self._newest, item)
         for project in learned:
             self._facts.tidy(project)
+
+    def _give_way(self, worked: float) -> None:
+        """Leave the processor to the others, if they have work."""
+        (before, used), self._looked = self._looked, (self._timer(), self._others())
+        now, used_now = self._looked
+        if used_now - used > _BUSY * (now - before):
+            self._pause(min(_LONGEST_YIELD, _YIELD * worked))
 
     def _has_rested(self, file: File, since: float) -> bool:
         rested = self._timer() - since

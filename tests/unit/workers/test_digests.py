@@ -36,6 +36,8 @@ class Office:
         self.facts = FolderFacts(self.data / "folders", Incoming(self.data / "incoming"))
         self.folders = Folders([self.root], clock=self.clock)
         self.locks = Locks(self.data / "locks")
+        self.others = 0.0  # seconds of the processor that other threads have used
+        self.paused: list[float] = []
         self.worker = self.one_more()
         self.read: list[str] = []
         self.error: Exception | None = None
@@ -50,6 +52,8 @@ class Office:
             clock=self.clock,
             timer=self.timer,
             algorithms=algorithms,
+            others=lambda: self.others,
+            pause=self.paused.append,
         )
 
     def restart(self, algorithms: Sequence[str] = ()) -> None:
@@ -145,6 +149,26 @@ def test_what_comes_meanwhile_is_read_first(
         "foo-1.zip",
         "foo-0.zip",
     ]
+
+
+@pytest.mark.parametrize(("share", "pauses"), [(0.05, []), (0.5, [0.09, 0.09])])
+def test_it_gives_way_to_those_who_have_work(
+    office: Office, monkeypatch: pytest.MonkeyPatch, share: float, pauses: list[float]
+) -> None:
+    """A file takes it a hundredth of a second here, in which they use some of the processor."""
+    monkeypatch.setattr(module, "is_old", lambda *_: True)
+
+    def slowly(file: File, algorithms: Sequence[str], ask: Ask) -> Examined | None:
+        office.timer.advance(0.01)
+        office.others += share * 0.01
+        return examine(file, algorithms, ask)
+
+    monkeypatch.setattr(module, "examine", slowly)
+    office.put("a-1.zip")
+    office.put("b-1.zip")
+    office.tick()
+
+    assert office.paused == pytest.approx(pauses)
 
 
 def test_a_file_that_cannot_be_read_is_tried_again_when_it_has_changed(office: Office) -> None:

@@ -1,0 +1,206 @@
+"""A folder of packages: pages and files a second, next to pypiserver.
+
+    python -m bench.folders --peers BIN [--seconds N] [--files N...]
+
+Needs wrk; BIN is the folder of programs of an environment with
+``pypiserver[passlib,cache]``, gunicorn and gevent.  Each figure is of a server that has
+read all files; "slow" is while one client downloads at a few KB a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+from bench.processes import Running, free_port, running, wrk
+
+_OF_PROJECT = 5  # files
+_LARGE = 64 * 1024 * 1024  # bytes of the file that is downloaded slowly
+_READ_WITHIN = 900.0  # seconds
+Start = Callable[[Path, Path], AbstractContextManager[Running]]
+Table = dict[tuple[str, int], dict[str, float]]
+
+
+def main() -> None:
+    """Measure, and print a table of requests a second."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", type=Path, required=True)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--files", type=int, nargs="+", default=[10, 1000, 100_000])
+    chosen = parser.parse_args()
+    servers: dict[str, Start] = {
+        "devpi-server": _ours,
+        "default": lambda folder, _: _pypiserver(chosen.peers, folder),
+        "gunicorn": lambda folder, _: _gunicorn(chosen.peers, folder),
+    }
+    table: Table = {}
+    with tempfile.TemporaryDirectory() as place:
+        for count in chosen.files:
+            folder = Path(place, f"packages-{count}")
+            _fill(folder, count)
+            for name, start in servers.items():
+                begun = time.monotonic()
+                with start(folder, Path(place, f"data-{count}")) as server:
+                    print(f"{name} with {count} files: up in {time.monotonic() - begun:.1f} s")
+                    for row, figure in _measured(server.url, chosen.seconds):
+                        table.setdefault((row, count), {})[name] = figure
+                        print(f"{count:7} {row:12} {name:12} {figure:9.1f}", flush=True)
+    _report(table, list(servers))
+
+
+# Servers
+
+
+@contextmanager
+def _ours(folder: Path, data: Path) -> Iterator[Running]:
+    port = free_port()
+    command = [sys.executable, "-m", "devpi_server", "--port", str(port), "--host", "127.0.0.1"]
+    command += ["--datadir", str(data), "--packages", str(folder)]
+    command += ["--mirror-url", "http://127.0.0.1:1/simple/"]
+    with running("devpi-server", command, f"http://127.0.0.1:{port}/simple/p00000/") as server:
+        _wait_until_read(folder, data)
+        yield Running(server.name, f"http://127.0.0.1:{port}/", server.pid)
+
+
+@contextmanager
+def _pypiserver(peers: Path, folder: Path) -> Iterator[Running]:
+    """As a plain install runs it."""
+    port = free_port()
+    command = [str(peers / "python"), "-m", "pypiserver", "run", "--backend", "simple-dir"]
+    command += ["-i", "127.0.0.1", "-p", str(port), str(folder)]
+    with running("default", command, f"http://127.0.0.1:{port}/health") as server:
+        yield Running(server.name, f"http://127.0.0.1:{port}/", server.pid)
+
+
+@contextmanager
+def _gunicorn(peers: Path, folder: Path) -> Iterator[Running]:
+    """With the worker of its Docker image, and the backend that remembers."""
+    port = free_port()
+    app = f'pypiserver:app(roots=["{folder}"], backend_arg="cached-dir")'
+    command = [str(peers / "python"), "-m", "gunicorn", "-k", "gevent", "-w", "1"]
+    command += ["-b", f"127.0.0.1:{port}", app]
+    with running("gunicorn", command, f"http://127.0.0.1:{port}/health") as server:
+        yield Running(server.name, f"http://127.0.0.1:{port}/", server.pid)
+
+
+def _wait_until_read(folder: Path, data: Path) -> None:
+    """Until what lies in the folder has digests."""
+    projects = {path.name.partition("-")[0] for path in folder.iterdir()}
+    deadline = time.monotonic() + _READ_WITHIN
+    while not projects <= {path.name for path in data.glob("folders/*")}:
+        if time.monotonic() > deadline:
+            raise SystemExit("the files are not read in time")
+        time.sleep(0.5)
+    time.sleep(2)  # the last project has more than one file
+
+
+# Content
+
+
+def _fill(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for number in range(count - 1):
+        project, version = divmod(number, _OF_PROJECT)
+        name = f"p{project:05}-1.{version}-py3-none-any.whl"
+        (folder / name).write_bytes(_wheel(f"p{project:05}", f"1.{version}"))
+    with (folder / "large-1.0.zip").open("wb") as large:
+        large.truncate(_LARGE)
+
+
+def _wheel(name: str, version: str) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as made:
+        info = f"{name}-{version}.dist-info"
+        made.writestr(f"{name}/__init__.py", "x = 1\n" * 1000)
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        made.writestr(f"{info}/METADATA", metadata)
+        made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        made.writestr(f"{info}/RECORD", "")
+    return written.getvalue()
+
+
+# Measuring
+
+
+def _measured(url: str, seconds: int) -> Iterator[tuple[str, float]]:
+    page = f"{url}simple/p00000/"
+    begun = time.monotonic()
+    with urllib.request.urlopen(page) as answer:
+        body = answer.read().decode()
+    once = time.monotonic() - begun
+    found = re.search(r'href="([^"#]+)', body)
+    assert found is not None
+    file = urllib.parse.urljoin(page, found[1])
+    for what, address in (("page", page), ("file", file)):
+        for connections in (1, 64):
+            yield f"{what} c{connections}", _rate(address, connections, seconds, once)
+    large = f"{url}simple/large/"
+    with urllib.request.urlopen(large) as answer:
+        found = re.search(r'href="([^"#]+)', answer.read().decode())
+    assert found is not None
+    with _slow_client(urllib.parse.urljoin(large, found[1])):
+        yield "page slow", _rate(page, 64, seconds, once)
+        yield "file slow", _rate(file, 64, seconds, once)
+
+
+def _rate(url: str, connections: int, seconds: int, once: float) -> float:
+    """Requests a second; of a server that takes too long for any, by how long one took."""
+    if once > seconds:
+        return 1 / once
+    try:
+        return wrk(url, {}, connections, seconds)["rps"]
+    except subprocess.CalledProcessError:  # not even connections are taken
+        return 0.0
+
+
+@contextmanager
+def _slow_client(url: str) -> Iterator[None]:
+    """Somebody downloads this with patience."""
+    parts = urllib.parse.urlsplit(url)
+    done = threading.Event()
+    with ExitStack() as stack:
+        sock = stack.enter_context(socket.socket())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect((parts.hostname, parts.port))
+        sock.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+        sock.recv(1024)
+
+        def read() -> None:
+            while not done.wait(0.25):
+                sock.recv(1024)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            done.set()
+            reader.join()
+
+
+def _report(table: Table, servers: list[str]) -> None:
+    """The figures, and the ratio of ours to the best of the others."""
+    heads = "".join(f"{name:>14}" for name in servers)
+    print(f"\n{'files':>7} {'requests/s':12}{heads}    ratio")
+    for (row, count), figures in sorted(table.items(), key=lambda item: item[0]):
+        line = "".join(f"{figures[name]:14.1f}" for name in servers)
+        best = max(figures[name] for name in servers[1:])
+        ratio = figures[servers[0]] / best if best else float("inf")
+        print(f"{count:7} {row:12}{line} {ratio:8.1f}")
+
+
+if __name__ == "__main__":
+    main()
