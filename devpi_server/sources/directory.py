@@ -8,16 +8,17 @@ soon after they have come, and the pages say more from then on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from urllib.parse import quote_from_bytes
 
 from packaging.version import InvalidVersion, Version
 
 from devpi_server import names
+from devpi_server.concurrency import BoundedCache
 from devpi_server.errors import NoSuchFile, Overloaded
 from devpi_server.names import NormalizedName
 from devpi_server.records import NO_DIGESTS, Digests, Freshness, Link, Listing, Page, View
@@ -29,6 +30,8 @@ from devpi_server.store.incoming import translated
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_VERSION = Version("0")
+_BUDGET = 8 * 1024 * 1024  # bytes of files in memory
+_COST = 900  # bytes that one takes there, about
 
 
 def _now() -> float:
@@ -77,12 +80,21 @@ class Located:
     held: Held | None = None  # None: it is no file of the folders, but of the data directory
 
 
+class _Known(NamedTuple):
+    """A file that was found, and what this depends on beside the file."""
+
+    held: Held
+    revision: int
+    stamp: Stamp
+
+
 class Directory:
     """The folders as a source, and the way from a file's name to its bytes."""
 
     def __init__(self, folders: Folders, facts: FolderFacts) -> None:
         self.folders = folders
         self.facts = facts
+        self._known: BoundedCache[str, _Known] = BoundedCache(_BUDGET)
 
     @property
     def first(self) -> Path:
@@ -111,6 +123,38 @@ class Directory:
         :raises StoreError: the disk is sick.
         """
         base, ending = names.split_companion(path)
+        if ending:
+            return self._locate(base, ending)
+        held = self._remembered(base, lambda: self._held_at(base))
+        return Located(held.file.filename, held.path, held.file.size, held.sha256, held)
+
+    def _remembered(self, key: str, find: Callable[[], Held]) -> Held:
+        """What was found for the key, if it is as it was; else what is found now.
+
+        :param key: ends with the name of a file.
+        """
+        known = self._known.get(key)
+        if known is not None and self._is_as_it_was(known):
+            return known.held
+        said = filenames.parse(key.rpartition("/")[2])
+        if said is None:
+            raise NoSuchFile("the folder has no such file")
+        # Asked for before the file is, so that what changes meanwhile is found out.
+        revision, stamp = self.folders.revision(said.project), self.facts.stamp(said.project)
+        held = find()
+        if revision is not None:
+            self._known.put(key, _Known(held, revision, stamp), _COST + 2 * len(key))
+        return held
+
+    def _is_as_it_was(self, known: _Known) -> bool:
+        file = known.held.file
+        return (
+            self.folders.revision(file.project) == known.revision
+            and file.is_still()
+            and self.facts.stamp(file.project) == known.stamp
+        )
+
+    def _held_at(self, base: str) -> Held:
         filename = base.rpartition("/")[2]
         held = self.find(filename)
         link = _link(held)
@@ -121,13 +165,18 @@ class Directory:
             if base.startswith("+f/") and held.sha256 is None:
                 raise Overloaded(f"{filename} is being read, try again", retry_after=2)
             raise NoSuchFile(f"there is no such {filename} any more")
+        return held
+
+    def _locate(self, base: str, ending: str) -> Located:
+        """A companion."""
+        held = self._held_at(base)
+        filename = held.file.filename + ending
         if ending == names.METADATA:
             place, sha256 = self.metadata(held)
             with translated("read metadata"):
-                return Located(filename + ending, place, place.stat().st_size, sha256)
-        if ending:
-            held = self.find(filename + ending)
-        return Located(filename + ending, held.path, held.file.size, held.sha256, held)
+                return Located(filename, place, place.stat().st_size, sha256)
+        held = self.find(filename)
+        return Located(filename, held.path, held.file.size, held.sha256, held)
 
     def find(self, filename: str) -> Held:
         """The distribution file or signature of this name.
@@ -143,7 +192,9 @@ class Directory:
         :raises NoSuchFile: there is none.
         :raises StoreError: the disk is sick.
         """
-        return self._held(self.folders.locate_at(relative))
+        return self._remembered(
+            f"/{relative}", lambda: self._held(self.folders.locate_at(relative))
+        )
 
     def open(self, held: Held) -> tuple[BinaryIO, Held]:
         """The bytes of a file, and what is known of just these bytes.

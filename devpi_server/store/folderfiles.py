@@ -42,6 +42,18 @@ class File:
         """The path from its root."""
         return self.path[len(self.root) :].lstrip("/")
 
+    def is_still(self) -> bool:
+        """Whether a stat says the same of it now."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return False
+        return (
+            found.st_mtime_ns == self.modified
+            and found.st_size == self.size
+            and found.st_ino == self.inode
+        )
+
 
 _NONE: Mapping[str, File] = MappingProxyType({})
 
@@ -135,18 +147,8 @@ class Files:
         """Whether a file is another than it was; of very many, some are asked each time."""
         if not known.is_whole:
             return True
-        for file in known.rota.turn(self._timer() + GLANCE, MANY):
-            try:
-                found = os.stat(file.path)
-            except OSError:
-                return True
-            if (
-                found.st_mtime_ns != file.modified
-                or found.st_size != file.size
-                or found.st_ino != file.inode
-            ):
-                return True
-        return False
+        looked_at = known.rota.turn(self._timer() + GLANCE, MANY)
+        return any(not file.is_still() for file in looked_at)
 
 
 def _order(member: Member) -> tuple[str, int, int, str]:

@@ -116,6 +116,17 @@ class Folders:
             raise NoSuchFile(f"the folder has no file {filename}")
         return file
 
+    def revision(self, project: NormalizedName) -> int | None:
+        """Another one as soon as a file of the project has come or gone; None: it has none.
+
+        :raises StoreError: a folder cannot be read, or not in time.
+        """
+        is_current = self._listings.catch_up(project)
+        found = self._catalogue.revision(project)
+        if found is None:
+            self._expect_known(is_current=is_current)
+        return found
+
     def locate_at(self, relative: str) -> File:
         """The distribution file or signature at this path below one of the roots.
 
