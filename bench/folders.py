@@ -137,25 +137,27 @@ def _wheel(name: str, version: str) -> bytes:
 
 def _measured(url: str, seconds: int) -> Iterator[tuple[str, float]]:
     page = f"{url}simple/p00000/"
-    begun = time.monotonic()
-    with urllib.request.urlopen(page) as answer:
-        body = answer.read().decode()
-    once = time.monotonic() - begun
-    found = re.search(r'href="([^"#]+)', body)
-    assert found is not None
-    file = urllib.parse.urljoin(page, found[1])
+    file, _ = _first_link(page)
+    _, once = _first_link(page)  # now it remembers what it can
     for what, address in (("page", page), ("file", file)):
         for connections in (1, 64):
             yield f"{what} c{connections}", _rate(address, connections, seconds, once)
-    large = f"{url}simple/large/"
-    with urllib.request.urlopen(large) as answer:
-        found = re.search(r'href="([^"#]+)', answer.read().decode())
-    assert found is not None
-    with _slow_client(urllib.parse.urljoin(large, found[1])):
+    large, _ = _first_link(f"{url}simple/large/")
+    with _slow_client(large):
         pages = _rate(page, 64, seconds, once)
         yield "page slow", pages
         # Who is stuck would not even take the connections.
         yield "file slow", _rate(file, 64, seconds, once) if pages else 0.0
+
+
+def _first_link(page: str) -> tuple[str, float]:
+    """The first file of the page, and how long the page took."""
+    begun = time.monotonic()
+    with urllib.request.urlopen(page) as answer:
+        body = answer.read().decode()
+    found = re.search(r'href="([^"#]+)', body)
+    assert found is not None
+    return urllib.parse.urljoin(page, found[1]), time.monotonic() - begun
 
 
 def _rate(url: str, connections: int, seconds: int, once: float) -> float:
