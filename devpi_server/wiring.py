@@ -286,6 +286,11 @@ class Tools:
         """Which files a mirror holds."""
         return _held(self._store, self._store.mirrors.of(mirror.full_name, mirror.id))
 
+    def withdraw(self) -> None:
+        """Have everything published anew by those who publish."""
+        with self._store.published.changing_all():
+            pass
+
     def close(self) -> None:
         """Let go of the data directory."""
         store = self._store

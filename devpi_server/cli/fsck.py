@@ -43,6 +43,8 @@ def _run(chosen: argparse.Namespace, settings: Settings, report: Report) -> int:
                 report.error(fault.sentence)
             else:
                 report.warn(fault.sentence)
+        if chosen.repair:
+            opened.withdraw()  # the file of a published link may be another one now
     errors = sum(fault.is_error and not fault.is_repaired for fault in faults)
     report.say(f"looked at {meter.files} files: {errors} errors, {len(faults) - errors} warnings")
     report.result({"files": meter.files, "faults": [asdict(fault) for fault in faults]})

@@ -18,7 +18,13 @@ class Lease:
         self._published = published
         self._leader = Leader(locks, self.name)
         self._clock = clock
+        self._last = 0.0
 
     def tick(self) -> None:
-        if self._leader.is_this_process():
-            self._published.extend(self._clock())
+        if not self._leader.is_this_process():
+            return
+        now, last = self._clock(), self._last
+        self._last = now
+        if now < last:  # by the time of now, what is due was noted too late
+            self._published.begin()
+        self._published.extend(now)

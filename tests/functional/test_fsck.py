@@ -328,3 +328,14 @@ def test_a_fault_is_told_to_programs_in_parts(shell: Shell, app: App) -> None:
             "is_repaired": False,
         }
     ]
+
+
+def test_a_repair_withdraws_what_is_published(app: App, shell: Shell) -> None:
+    """A web server in front would go on sending what is broken: it has a link of its own."""
+    page = app.datadir / "published" / "projects" / "demo" / "page"
+    page.parent.mkdir(parents=True)
+    page.touch()
+
+    assert shell(fsck.main, "--repair").code == 0
+
+    assert not page.exists()

@@ -91,6 +91,18 @@ def test_a_mirror_s_page_is_published_for_as_long_as_it_is_young(
     assert ask() == set()
 
 
+def test_when_the_clock_is_set_back_nothing_is(up: Upstream, front: Make, clock: FakeClock) -> None:
+    up.release("demo", "1.0")
+    app, ask = front()
+    app.tick("publish")
+    assert ask(MIRRORED) == PAGE
+
+    clock.now -= 3600
+    app.tick("publish")
+
+    assert not app.datadir.joinpath("published/projects").exists()
+
+
 @pytest.mark.parametrize("options", [["--mirror-cache-expiry=0"], ["--mirror-cache-expiry=20"]])
 def test_a_page_that_is_soon_to_be_confirmed_is_not(
     up: Upstream, front: Make, options: list[str]
