@@ -259,11 +259,13 @@ def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
         if len(same) == 1:
             app.add_route(same[""])
         else:
-            app.route(rule, method, _chosen(same), skip=[True])  # the chosen one has the plugins
+            app.route(
+                rule, method, chosen_by_body(same), skip=[True]
+            )  # the chosen one has the plugins
     return app
 
 
-def _chosen(routes: Mapping[str, bottle.Route]) -> Handler:
+def chosen_by_body(routes: Mapping[str, bottle.Route]) -> Handler:
     """The route for the content type of the body, or the one for all others."""
 
     def handle(**arguments: str) -> object:

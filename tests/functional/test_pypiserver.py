@@ -117,7 +117,8 @@ def test_without_fallback_it_is_nowhere(make: Make) -> None:
         ("/simple/foo", "/simple/foo/"),
         ("/simple/Foo.Bar/", "/simple/foo-bar/"),
         ("/packages", "/packages/"),
-        ("/Foo", "/simple/foo/"),
+        ("/Foo", "/simple/Foo/"),
+        ("/a%0Ab/", "/simple/a%0Ab/"),
         ("/Foo_Bar/json", "/foo-bar/json"),
         ("/simple/a%0Ab", "/simple/a%0Ab/"),
     ],
@@ -242,7 +243,7 @@ def test_all_of_it_can_be_below_a_path(make: Make) -> None:
     (href,) = hrefs(server("/priv/index/simple/foo/").body)
     assert href.startswith(f"/priv/index/packages/{WHEEL.filename}#")
     assert server(href.partition("#")[0]).body == WHEEL.data
-    assert server("/priv/index/Foo").headers["Location"] == "/priv/index/simple/foo/"
+    assert server("/priv/index/foo").headers["Location"] == "/priv/index/simple/foo/"
     assert server("/priv/index").status == 200
 
 
@@ -393,10 +394,10 @@ def test_metadata_may_be_large(server: PypiServer) -> None:
         ({"action": "BAD"}, "Unsupported ':action' field: BAD"),
         ({}, "Missing 'content' file-field!"),
         ({"action": "doc_upload"}, "Missing 'content' file-field!"),
-        ({"action": "remove_pkg"}, "Missing 'name'/'version' fields: name=, version="),
+        ({"action": "remove_pkg"}, "Missing 'name'/'version' fields: name=None, version=None"),
         (
-            {"action": "remove_pkg", "name": "foo"},
-            "Missing 'name'/'version' fields: name=foo, version=",
+            {"action": "remove_pkg", "name": "foo", "version": ""},
+            "Missing 'name'/'version' fields: name=foo, version=\n",
         ),
     ],
 )
@@ -444,9 +445,9 @@ def zip_of(name: str) -> bytes:
 # Search
 
 
-def search(server: PypiServer, *words: str) -> set[tuple[str, str]]:
+def search(server: PypiServer, *words: str, at: str = "/RPC2") -> set[tuple[str, str]]:
     question = xmlrpc.client.dumps(({"name": list(words), "summary": list(words)}, "or"), "search")
-    answer = server("/RPC2", {"Content-Type": "text/xml"}, method="POST", body=question.encode())
+    answer = server(at, {"Content-Type": "text/xml"}, method="POST", body=question.encode())
     assert answer.status == 200
     ((hits,), method) = xmlrpc.client.loads(answer.body)
     assert method is None
@@ -458,6 +459,12 @@ def test_search_finds_names_and_parts_of_them(server: PypiServer) -> None:
     assert search(server, "foo") == {("foo", "1.0"), ("foo_bar", "1.1")}
     assert search(server, "Foo_B") == {("foo_bar", "1.1")}
     assert search(server, "missing") == set()
+
+
+@pytest.mark.parametrize("at", ["/RPC2", "/", "/simple", "/simple/"])
+def test_search_is_wherever_pip_asks(server: PypiServer, at: str) -> None:
+    """It asks at the address of the index that it is given."""
+    assert search(server, "foo_bar", at=at) == {("foo_bar", "1.1")}
 
 
 @pytest.mark.parametrize(
@@ -498,6 +505,7 @@ ACTION_OF = {
     ("GET", "/foo/json"): "list",
     ("GET", "/missing/json"): "list",
     ("POST", "/RPC2"): "list",
+    ("POST", "/simple/"): "list",
     ("GET", f"/packages/{WHEEL.filename}"): "download",
     ("GET", f"/packages/{WHEEL.filename}.metadata"): "download",
     ("GET", "/packages/missing-1.0.zip"): "download",

@@ -112,8 +112,8 @@ class FolderPages:
 
     def below(self, project: str) -> bottle.HTTPResponse:
         """``/<project>``: the address without ``simple/``."""
-        name = _normal(project)
-        return found(f"{answers.prefix(bottle.request.environ)}{_SIMPLE}{name}/")
+        path = answers.here(bottle.request.environ).rstrip("/")
+        return found(f"{answers.prefix(bottle.request.environ)}{_SIMPLE}{path.rpartition('/')[2]}/")
 
 
 def nothing(**_: str) -> bottle.HTTPResponse:

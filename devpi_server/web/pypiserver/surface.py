@@ -12,7 +12,8 @@ import bottle
 from devpi_server.concurrency import Blocking, waiting_with
 from devpi_server.services.gate import Gate
 from devpi_server.services.packagefolder import PackageFolder
-from devpi_server.web.app import PATIENCE, Application, Route
+from devpi_server.upstream.xmlrpc import CONTENT_TYPE as XML
+from devpi_server.web.app import PATIENCE, Application, Route, chosen_by_body
 from devpi_server.web.credentials import Credentials, credentials
 from devpi_server.web.hot import ONLY_HOT, Environ, NotHot, StartResponse, WSGIApp
 from devpi_server.web.pypiserver import answers, welcome
@@ -58,6 +59,10 @@ def routes(
         Route("/", OPEN, pages.home),
         Route("/", UPDATE, forms.post, "POST"),
         Route("/RPC2", LIST, search.ask, "POST"),
+        # Where pip asks that is given the address of the index, and not that of the server.
+        Route("/", LIST, search.ask, "POST", body=XML),
+        Route("/simple", LIST, search.ask, "POST"),
+        Route("/simple/", LIST, search.ask, "POST"),
         Route("/simple", LIST, pages.slash),
         Route("/simple/", LIST, pages.projects),
         Route("/simple/<project>", LIST, pages.slash),
@@ -142,8 +147,15 @@ def _bottle(all_routes: Sequence[Route], gate: Gate) -> bottle.Bottle:
     app.install(Refusals())
     app.install(_AtTheGate(gate))
     app.default_error_handler = answers.of_bottle
+    by_body: dict[tuple[str, str], dict[str, bottle.Route]] = {}
     for route in all_routes:
-        app.route(route.rule, route.method, route.handler, action=route.action)
+        made = bottle.Route(app, route.rule, route.method, route.handler, action=route.action)
+        by_body.setdefault((route.rule, route.method), {})[route.body] = made
+    for (rule, method), same in by_body.items():
+        if len(same) == 1:
+            app.add_route(same[""])
+        else:
+            app.route(rule, method, chosen_by_body(same), skip=[True])  # the chosen has the plugins
     return app
 
 

@@ -66,9 +66,9 @@ class FolderForms:
     def _remove(self, form: Form) -> None:
         name, version = (form.one(field) for field in ("name", "version"))
         if name is None or version is None:
+            sent = {field: form.fields.get(field, (None,))[0] for field in ("name", "version")}
             raise InvalidForm(
-                "Missing 'name'/'version' fields: "
-                f"name={(name or '')[:200]}, version={(version or '')[:200]}"
+                f"Missing 'name'/'version' fields: name={sent['name']}, version={sent['version']}"
             )
         removed = self._uploads.remove(name, version)
         log.info("User %r removed %s.", _user(), ", ".join(removed))
