@@ -17,6 +17,7 @@ from devpi_server.sources.directory import Directory, Held
 from devpi_server.store.incoming import translated
 
 _AT_ONCE = 8 * 1024 * 1024  # bytes that are read for one page
+_COST = 32 * 1024  # bytes that could be read while a file is opened
 _KNOWN = 10_000  # files
 
 
@@ -72,5 +73,5 @@ class PageDigests:
     def of(self, held: Held) -> Digests:
         """The digests of the file; none if it would take too long."""
         found, size = self._digests.of(held, self._left)
-        self._left -= size
+        self._left -= size + _COST if size else 0
         return found

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import groupby
 from urllib.parse import quote_from_bytes
 
 from devpi_server.names import NormalizedName
@@ -15,6 +16,7 @@ from devpi_server.services.pages import PageKey, Pages, Rendered
 from devpi_server.simple import render
 from devpi_server.sources.directory import Directory, Held
 from devpi_server.store import filenames
+from devpi_server.store.folderfiles import File
 
 PACKAGES = "packages/"
 _TITLE = "Simple Index"
@@ -83,7 +85,7 @@ class PackageFolder:
         :param prefix: the path at which all this is served, with a slash behind it.
         :raises StoreError: a folder cannot be read.
         """
-        found = sorted(self.directory.everything(), key=_by_directory)
+        found = list(self._everything())
         fresh = self._fresh.page()
         yield _HEAD.encode()
         for start in range(0, len(found), _AT_A_TIME):
@@ -124,6 +126,14 @@ class PackageFolder:
                 break
         return list(found)[:most]
 
+    def _everything(self) -> Iterator[Held]:
+        """All files, by directory, project and name."""
+        files = sorted(self.directory.folders.everything(), key=_by_directory)
+        for _, group in groupby(files, key=lambda file: file.project):
+            same = list(group)  # what is known of them is read at once
+            for file, fact in zip(same, self.directory.facts.of(same), strict=True):
+                yield Held(file, fact)
+
     def _page(self, view: View, key: PageKey) -> bytes:
         page = view.load()
         digests = self._digests(page)
@@ -161,5 +171,5 @@ def _quoted(held: Held) -> str:
     return quote_from_bytes(os.fsencode(held.file.relative))
 
 
-def _by_directory(held: Held) -> tuple[str, str, str]:
-    return os.path.dirname(held.file.relative), held.file.project, held.file.filename
+def _by_directory(file: File) -> tuple[str, str, str]:
+    return os.path.dirname(file.relative), file.project, file.filename
