@@ -72,6 +72,20 @@ class PackageFolder:
         view = self.directory.view(project)
         return self._pages.made(key, view.stamp, lambda: self._page(view, key))
 
+    def held(self, project: NormalizedName, key: PageKey) -> Rendered | None:
+        """The page, if it was rendered before and is as it was.
+
+        :raises NoSuchProject: there is no file of it any more.
+        :raises StoreError: a folder cannot be read.
+        """
+        rendered = self._pages.held(key)
+        is_current = rendered is not None and self.directory.view(project).stamp == rendered.stamp
+        return rendered if is_current else None
+
+    def is_at_hand(self, project: NormalizedName) -> bool:
+        """Whether nobody who asks for a page or a file of the project has to wait."""
+        return self.directory.folders.is_listed_for(project)
+
     def projects(self, key: PageKey) -> Rendered:
         """The list of projects.
 

@@ -64,6 +64,11 @@ class Listings:
         self._glance(due)
         return self._have_listed(due)
 
+    def is_true(self, project: NormalizedName) -> bool:
+        """Whether nothing that concerns the project has to be listed again, as far as one sees."""
+        nodes = (*self._catalogue.tops, *self._catalogue.nodes(project)[:MANY])
+        return all(node.is_true() for node in nodes)
+
     def refresh(self, seconds: float) -> None:
         """Go on with the round through all directories, for about that time."""
         now = self._timer()

@@ -167,6 +167,10 @@ class Folders:
             names = self._catalogue.files(node)
             yield from self._files.stat(Member(node, name) for name in names)
 
+    def is_listed_for(self, project: NormalizedName) -> bool:
+        """Whether a question about the project waits for nothing but stats."""
+        return self._listings.is_true(project)
+
     def refresh(self, seconds: float) -> None:
         """Go on with the round through all directories, for about that time."""
         self._listings.refresh(seconds)

@@ -94,7 +94,7 @@ class Hot:
                     file = None  # what is known of it is asked for
                 if file is not None and (held := self._file(file, environ)) is not None:
                     start_response(held.status, held.headers)
-                    return _sent(held.body, environ)
+                    return sent(held.body, environ)
             if environ.get(ONLY_HOT):
                 raise NotHot
             return app(environ, start_response)
@@ -182,7 +182,7 @@ def _key(environ: Environ) -> tuple[str, str, str]:
     )
 
 
-def _sent(body: bytes | BinaryIO | Part, environ: Environ) -> Iterable[bytes]:
+def sent(body: bytes | BinaryIO | Part, environ: Environ) -> Iterable[bytes]:
     """The body as a server takes it."""
     if isinstance(body, bytes):
         return (body,) if body else ()

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 import pytest
 from foldering import NOWHERE, OPEN, PypiServer, hrefs, put
-from server import JSON, Response
+from server import JSON, Response, until
 from uploading import basic, encoded
 from upstream import artefacts
 
@@ -309,6 +309,27 @@ def test_files_come_in_parts_and_only_if_they_are_others(server: PypiServer) -> 
     assert server(path, {"If-None-Match": whole.headers["ETag"]}).status == 304
     modified = whole.headers["Last-Modified"]
     assert server(path, {"If-Modified-Since": modified}).status == 304
+
+
+def test_what_was_sent_before_is_sent_as_it_is_now(server: PypiServer, folder: Path) -> None:
+    """Without a thread, as long as nothing has changed, and only to who may."""
+    path = f"/packages/{WHEEL.filename}"
+    hot = server.services.app.hot
+    assert not hot.is_ready("/simple/foo/", "", "")
+    server.read()  # which settles what was listed
+    page = server("/simple/foo/")
+    assert server(path).body == WHEEL.data
+    until(lambda: server("/simple/foo/") and hot.is_ready("/simple/foo/", "", ""))
+
+    assert server("/simple/foo/").body == page.body
+    assert hot.is_ready(path, "", "")
+    assert server("/simple/foo/", {"X-Forwarded-Host": "h/x"}).body != page.body
+    put(folder, artefacts.sdist("foo", "2.0"))
+    assert len(hrefs(server("/simple/foo/").body)) == 2
+    (folder / WHEEL.filename).write_bytes(b"other")
+    assert server(path).body == b"other"
+    (folder / WHEEL.filename).unlink()
+    assert server(path).status == 404
 
 
 # Uploads

@@ -13,6 +13,8 @@ from devpi_server.services.owners.base import Ready
 from devpi_server.services.packagefolder import PackageFolder
 from devpi_server.store.incoming import translated
 from devpi_server.web.heldfile import Answer, held_answer
+from devpi_server.web.hot import Environ
+from devpi_server.web.pypiserver.hot import FolderHot
 
 _BELOW = "/packages/"
 _TRIES = 3  # of files that are replaced while they are opened
@@ -26,9 +28,10 @@ class FolderFiles:
     """
 
     def __init__(
-        self, folder: PackageFolder, cache_control: int | None, *, is_public: bool
+        self, folder: PackageFolder, hot: FolderHot, cache_control: int | None, *, is_public: bool
     ) -> None:
         self._folder = folder
+        self._hot = hot
         # In an answer to a request with credentials, "public" would let any cache give it away.
         who = "public" if is_public else "private"
         how = "max-age=0, must-revalidate" if cache_control is None else f"max-age={cache_control}"
@@ -36,27 +39,38 @@ class FolderFiles:
 
     def file(self, path: str) -> bottle.HTTPResponse:
         """The file at the path, or the metadata of a wheel (PEP 658)."""
+        environ = bottle.request.environ
         # bottle has decoded the path, and left out what is not UTF-8.
-        raw: str = bottle.request.environ["PATH_INFO"]
-        path = os.fsdecode(raw.partition(_BELOW)[2].encode("latin-1"))
+        path = os.fsdecode(environ["PATH_INFO"].partition(_BELOW)[2].encode("latin-1"))
         try:
-            answer = self._answer(path)
+            answer = self.answer(path, environ)
         except NoSuchFile:
             shown = path.encode(errors="replace").decode()
             raise NoSuchFile(f"Not Found ({shown} does not exist)\n") from None
-        headers = {**dict(answer.headers), "Cache-Control": self._caching}
-        headers.pop("X-Devpi-Cache", None)
-        return bottle.HTTPResponse(answer.body, answer.status, headers)
+        self._hot.remember_file(environ, path, answer)
+        return bottle.HTTPResponse(answer.body, answer.status, dict(answer.headers))
 
-    def _answer(self, path: str) -> Answer:
+    def answer(self, path: str, environ: Environ) -> Answer:
+        """What a request for the file is answered with.
+
+        :raises NoSuchFile: there is none.
+        :raises Overloaded: it is replaced all the time.
+        :raises StoreError: it cannot be read.
+        """
         for tries in range(1, _TRIES + 1):
             try:
                 with translated("read a file"):
-                    return held_answer(self._ready(path), bottle.request.environ)
+                    answer = held_answer(self._ready(path), environ)
             except Overloaded:
                 if tries == _TRIES:
                     raise
-        raise AssertionError
+            else:
+                break
+        headers = {**dict(answer.headers), "Cache-Control": self._caching}
+        headers.pop("X-Devpi-Cache", None)
+        if not answer.status.startswith("304"):
+            headers.setdefault("Content-Type", "text/plain")
+        return answer._replace(headers=list(headers.items()))
 
     def _ready(self, path: str) -> Ready:
         if not path.endswith(METADATA):

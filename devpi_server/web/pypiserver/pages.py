@@ -17,6 +17,7 @@ from devpi_server.simple.negotiate import Form
 from devpi_server.web.hot import page_answer
 from devpi_server.web.pypiserver import answers
 from devpi_server.web.pypiserver.answers import found, moved
+from devpi_server.web.pypiserver.hot import FolderHot
 from devpi_server.web.simple import negotiated
 
 _SIMPLE = "simple/"
@@ -34,12 +35,14 @@ class FolderPages:
     def __init__(
         self,
         folder: PackageFolder,
+        hot: FolderHot,
         welcome: bottle.SimpleTemplate,
         fallback_url: str,
         *,
         is_public: bool,
     ) -> None:
         self._folder = folder
+        self._hot = hot
         self._welcome = welcome
         self._fallback_url = fallback_url
         self._is_public = is_public
@@ -84,6 +87,7 @@ class FolderPages:
                 return found(f"{self._fallback_url}{name}/")
             raise NoSuchProject(f"Not Found ({name} does not exist)\n") from None
         environ = bottle.request.environ
+        self._hot.remember_page(environ, name, key, form.content_type)
         answer = page_answer(rendered, form.content_type, key, Origin.HIT, environ, self._is_public)
         return _response(*answer)
 

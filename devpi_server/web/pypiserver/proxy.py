@@ -7,7 +7,7 @@ folder has, and the files that these lead to; nothing else of it is served.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from devpi_server import names
 from devpi_server.errors import DevpiError, InvalidName, NoSuchProject
@@ -42,7 +42,33 @@ def proxied(
             return behind(environ, start_response)
         return own(environ, start_response)
 
-    return replace(own, serve=answer)
+    return replace(own, serve=answer, hot=_EitherIsHot(own, behind, folder, gate, base_url))
+
+
+@dataclass(frozen=True, slots=True)
+class _EitherIsHot:
+    """Knows which requests for either of the two need no thread of their own."""
+
+    own: Application
+    behind: Application
+    folder: PackageFolder
+    gate: Gate
+    base_url: str
+
+    def is_ready(self, path: str, accept: str, accept_encoding: str) -> bool:
+        """Whether a GET like this is answered without waiting."""
+        if self.own.hot.is_ready(path, accept, accept_encoding):
+            return True
+        if not path.startswith(f"{self.base_url}/"):
+            return False
+        path = path[len(self.base_url) :]
+        if path.startswith(_FILES):
+            is_open = self.gate.is_open(DOWNLOAD)
+        else:
+            name = _project(path)
+            at_hand = name is not None and self.folder.is_at_hand(name)
+            is_open = at_hand and self.gate.is_open(LIST)
+        return is_open and self.behind.hot.is_ready(path, accept, accept_encoding)
 
 
 def _action(environ: Environ, path: str, folder: PackageFolder) -> str | None:

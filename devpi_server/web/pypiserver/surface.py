@@ -15,10 +15,11 @@ from devpi_server.services.packagefolder import PackageFolder
 from devpi_server.upstream.xmlrpc import CONTENT_TYPE as XML
 from devpi_server.web.app import PATIENCE, Application, Route, chosen_by_body
 from devpi_server.web.credentials import Credentials, credentials
-from devpi_server.web.hot import ONLY_HOT, Environ, NotHot, StartResponse, WSGIApp
+from devpi_server.web.hot import Environ, StartResponse, WSGIApp
 from devpi_server.web.pypiserver import answers, welcome
 from devpi_server.web.pypiserver.answers import Handler, Refusals
 from devpi_server.web.pypiserver.files import FolderFiles
+from devpi_server.web.pypiserver.hot import FolderHot
 from devpi_server.web.pypiserver.pages import FolderPages, nothing
 from devpi_server.web.pypiserver.requestlog import Formats, logged
 from devpi_server.web.pypiserver.search import FolderSearch
@@ -84,26 +85,20 @@ def application(
     :param places: where a request waits that has to.
     :raises ConfigError: the look is no good.
     """
+    hot = FolderHot(folder, look.base_url, pages=gate.is_open(LIST), files=gate.is_open(DOWNLOAD))
     pages = FolderPages(
         folder,
+        hot,
         welcome.template(look.welcome),
         look.fallback_url,
         is_public=gate.is_open(LIST),
     )
-    files = FolderFiles(folder, look.cache_control, is_public=gate.is_open(DOWNLOAD))
+    files = FolderFiles(folder, hot, look.cache_control, is_public=gate.is_open(DOWNLOAD))
     all_routes = routes(pages, files, FolderSearch(folder), forms, look)
     app = _bottle(all_routes, gate)
-    app = logged(_patient(app, places), look.formats)
-    app = _below(app, look.base_url)
-    return Application(app, NothingIsHot(), all_routes, lambda: gate.is_open(UPDATE))
-
-
-class NothingIsHot:
-    """All requests are answered on threads that may wait."""
-
-    def is_ready(self, path: str, accept: str, accept_encoding: str) -> bool:
-        """No."""
-        return False
+    app = hot.in_front_of(_patient(app, places), files.answer)
+    app = _below(logged(app, look.formats), look.base_url)
+    return Application(app, hot, all_routes, lambda: gate.is_open(UPDATE))
 
 
 class _Route(Protocol):
@@ -161,8 +156,6 @@ def _bottle(all_routes: Sequence[Route], gate: Gate) -> bottle.Bottle:
 
 def _patient(app: WSGIApp, places: Blocking) -> WSGIApp:
     def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get(ONLY_HOT):
-            raise NotHot
         with waiting_with(environ.get(PATIENCE, places)):
             return app(environ, start_response)
 
