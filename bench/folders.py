@@ -30,6 +30,7 @@ from bench.processes import Running, free_port, running, wrk
 _OF_PROJECT = 5  # files
 _LARGE = 64 * 1024 * 1024  # bytes of the file that is downloaded slowly
 _READ_WITHIN = 900.0  # seconds
+_OURS, _THEIRS = ("devpi-server", "pypi-server"), ("default", "gunicorn")
 Start = Callable[[Path, Path], AbstractContextManager[Running]]
 Table = dict[tuple[str, int], dict[str, float]]
 
@@ -42,7 +43,8 @@ def main() -> None:
     parser.add_argument("--files", type=int, nargs="+", default=[10, 1000, 100_000])
     chosen = parser.parse_args()
     servers: dict[str, Start] = {
-        "devpi-server": _ours,
+        "devpi-server": _devpi_server,
+        "pypi-server": _pypi_server,
         "default": lambda folder, _: _pypiserver(chosen.peers, folder),
         "gunicorn": lambda folder, _: _gunicorn(chosen.peers, folder),
     }
@@ -58,19 +60,31 @@ def main() -> None:
                     for row, figure in _measured(server.url, chosen.seconds):
                         table.setdefault((row, count), {})[name] = figure
                         print(f"{count:7} {row:12} {name:12} {figure:9.1f}", flush=True)
-    _report(table, list(servers))
+    _report(table)
 
 
 # Servers
 
 
 @contextmanager
-def _ours(folder: Path, data: Path) -> Iterator[Running]:
+def _devpi_server(folder: Path, data: Path) -> Iterator[Running]:
     port = free_port()
     command = [sys.executable, "-m", "devpi_server", "--port", str(port), "--host", "127.0.0.1"]
     command += ["--datadir", str(data), "--packages", str(folder)]
     command += ["--mirror-url", "http://127.0.0.1:1/simple/"]
     with running("devpi-server", command, f"http://127.0.0.1:{port}/simple/p00000/") as server:
+        _wait_until_read(folder, data)
+        yield Running(server.name, f"http://127.0.0.1:{port}/", server.pid)
+
+
+@contextmanager
+def _pypi_server(folder: Path, data: Path) -> Iterator[Running]:
+    """Ours, with the words of pypiserver."""
+    port = free_port()
+    start = "import sys; from devpi_server.cli.pypiserver import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, "run", "-i", "127.0.0.1"]
+    command += ["-p", str(port), "--datadir", str(data), str(folder)]
+    with running("pypi-server", command, f"http://127.0.0.1:{port}/health") as server:
         _wait_until_read(folder, data)
         yield Running(server.name, f"http://127.0.0.1:{port}/", server.pid)
 
@@ -195,15 +209,16 @@ def _slow_client(url: str) -> Iterator[None]:
             reader.join()
 
 
-def _report(table: Table, servers: list[str]) -> None:
-    """The figures, and the ratio of ours to the best of the others."""
+def _report(table: Table) -> None:
+    """The figures, and the ratio of each of ours to the best of the others."""
+    servers = (*_OURS, *_THEIRS)
     heads = "".join(f"{name:>14}" for name in servers)
-    print(f"\n{'files':>7} {'requests/s':12}{heads}    ratio")
+    print(f"\n{'files':>7} {'requests/s':12}{heads}    ratios")
     for (row, count), figures in sorted(table.items(), key=lambda item: item[0]):
         line = "".join(f"{figures[name]:14.1f}" for name in servers)
-        best = max(figures[name] for name in servers[1:])
-        ratio = figures[servers[0]] / best if best else float("inf")
-        print(f"{count:7} {row:12}{line} {ratio:8.1f}")
+        best = max(figures[name] for name in _THEIRS)
+        ratios = "".join(f"{figures[name] / best if best else 1e9:10.1f}" for name in _OURS)
+        print(f"{count:7} {row:12}{line}{ratios}")
 
 
 if __name__ == "__main__":
