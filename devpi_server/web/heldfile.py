@@ -169,4 +169,5 @@ def file_headers(filename: str, tag: str | None, origin: Origin) -> dict[str, st
 def unsatisfiable(size: int) -> Answer:
     """A range beyond the end."""
     headers = [("Content-Range", f"bytes */{size}"), ("Content-Length", "0")]
+    headers.append(("Content-Type", "text/plain"))  # bottle would say that it is HTML
     return Answer("416 Range Not Satisfiable", headers, b"")

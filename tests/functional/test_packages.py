@@ -178,6 +178,7 @@ def test_parts_of_a_file_are_sent(server: App) -> None:
     part = server(url, {"Range": "bytes=2-5", "If-Range": tag})
 
     assert (part.status, part.body) == (206, WHEEL.data[2:6])
+    assert server(url, {"Range": "bytes=99999-"}).status == 416
 
 
 def test_a_signature_is_served_beside_its_file(server: App, folder: Path) -> None:
