@@ -268,6 +268,37 @@ def test_a_dry_run_fetches_nothing_and_tells_what_is_not_there(
     assert results(run(lock, "--dry-run", "--json")) == {"demo 1.0": "already there"}
 
 
+_BACKEND = """\
+import os
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    os.mkdir(os.path.join(folder, "app-1.0.dist-info"))
+    with open(os.path.join(folder, "app-1.0.dist-info", "METADATA"), "w") as file:
+        file.write("Metadata-Version: 2.1\\nName: app\\nVersion: 1.0\\nProvides-Extra: test\\n")
+        file.write("Requires-Dist: demo\\nRequires-Dist: checker; extra == 'test'\\n")
+        file.write("Requires-Dist: win; sys_platform == 'win32'\\n")
+    return "app-1.0.dist-info"
+"""
+
+
+def test_a_project_is_asked_what_it_requires(run: Run, up: Upstream, tmp_path: Path) -> None:
+    for name in ("demo", "checker", "win"):
+        up.release(name, "1.0")
+    project = tmp_path / "app"
+    project.mkdir()
+    (project / "backend.py").write_text(_BACKEND)
+    (project / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    )
+
+    here = results(run(project, "--json"))
+    there = results(run(f"{project}[test]", "--json", "--platform=windows"))
+
+    assert here == {"demo": "cached", "win; sys_platform == 'win32'": "skipped"}
+    assert set(there) == {"demo", "checker; extra == 'test'", "win; sys_platform == 'win32'"}
+    assert set(there.values()) == {"already there", "cached"}
+
+
 # The command
 
 
