@@ -23,6 +23,7 @@ The layers, lowest first; a module imports only from layers below its own
   ``pypiserver_wiring``: the same for ``pypi-server``
 * ``cli``           the commands
 * ``wsgi``, ``pypiserver``: the applications, for servers that take one
+* ``pypicache``     the server, as users of that one know it
 """
 
 __version__ = "6.21.0"

@@ -65,6 +65,7 @@ class Settings:
     packages: tuple[Path, ...] | None = None  # folders that are an index; None: there is none
     merge_upstream: bool = False  # names in them may also be upstream's
     publish: bool = False
+    packages_uploaders: tuple[str, ...] = ("root",)  # who may add files to the first of them
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,13 @@ from devpi_server.services.access import Access
 from devpi_server.services.accounts import Accounts
 from devpi_server.services.docs import Docs
 from devpi_server.services.downloads import Downloads
+from devpi_server.services.folder_uploads import FolderUploads
 from devpi_server.services.identity import Identity
 from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.index_options import DIRECTORY, MIRROR
 from devpi_server.services.indexes import NOT_CONFIGURED, Configured, Indexes, Mirrored
 from devpi_server.services.listings import Listings
+from devpi_server.services.local import Local
 from devpi_server.services.logins import LoginTokens
 from devpi_server.services.pages import Pages
 from devpi_server.services.passwords import Passwords
@@ -35,6 +37,7 @@ from devpi_server.services.picking import Fetching
 from devpi_server.services.prefetch import Prefetching
 from devpi_server.services.prefetch_jobs import Task
 from devpi_server.services.prefetch_pip import Pip
+from devpi_server.services.prefetch_requests import PrefetchRequests
 from devpi_server.services.promises import Promises
 from devpi_server.services.publishing import Publishing
 from devpi_server.services.push import Push
@@ -58,6 +61,7 @@ from devpi_server.store.feedstate import FeedFile
 from devpi_server.store.folderfacts import FolderFacts
 from devpi_server.store.folders import Folders
 from devpi_server.store.heldfiles import Facts, HeldFiles
+from devpi_server.store.heldprojects import HeldProjects
 from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Locks
 from devpi_server.store.marks import Marks
@@ -226,6 +230,11 @@ def build(
         outside_url=settings.outside_url,
         absolute_urls=settings.absolute_urls,
         trusted_proxy=settings.trusted_proxy,
+        local=Local(indexes, lambda row: _held_projects(store, row, clock)),
+        prefetches=PrefetchRequests(_prefetching(downloads), places),
+        folder=packages.uploads if packages is not None else None,
+        snapshots=packages.snapshots if packages is not None else None,
+        blobs=store.blobs,
         front=packages.name if packages is not None else founding.PYPI,
         promises=_promises(settings, store, indexes, pages, downloads, clock),
         sent_from=f"{settings.datadir}{os.sep}" if settings.publish else None,
@@ -387,6 +396,10 @@ def _held(store: _Store, folder: Path) -> HeldFiles:
     :param folder: of the mirror.
     """
     return HeldFiles(folder / "held", store.incoming, store.published)
+
+
+def _held_projects(store: _Store, mirror: IndexRow, clock: Clock) -> HeldProjects:
+    return HeldProjects(store.mirrors.of(mirror.full_name, mirror.id) / "held", clock)
 
 
 def _shelf(store: _Store, folder: Path) -> Shelf:
@@ -567,13 +580,16 @@ class _Packages:
         bases = {"bases": [founding.PYPI], "mirror_whitelist": whitelist}
         user, _, name = _PACKAGES.partition("/")
         self.name = _PACKAGES
-        self.row = IndexRow(user, name, DIRECTORY, {"volatile": False, **bases})
+        uploaders = {"acl_upload": settings.packages_uploaders}
+        self.row = IndexRow(user, name, DIRECTORY, {"volatile": False, **bases, **uploaders})
         with store.meta.reading() as tables:
             if tables.indexes.get(self.name) is not None:
                 raise ConfigError([f"--packages: there is an index {self.name} already"])
         folders = Folders(settings.packages or (), clock=clock)
         facts = FolderFacts(settings.datadir / "folders", store.incoming)
         self.directory = Directory(folders, facts)
+        self.uploads = FolderUploads(self.directory, store.locks)
+        self.snapshots = FolderUploads(self.directory, store.locks, overwrites=True)
         digests = Digests(
             name=self.name, folders=folders, facts=facts, locks=store.locks, clock=clock
         )

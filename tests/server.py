@@ -35,7 +35,7 @@ from upstream import Headers, Upstream
 from devpi_server.concurrency import Clock
 from devpi_server.observe import Answered
 from devpi_server.services.passwords import Passwords
-from devpi_server.settings import read
+from devpi_server.settings import Settings, read
 from devpi_server.store.incoming import NOTE
 from devpi_server.store.meta import Actor, IndexRow
 from devpi_server.wiring import build
@@ -161,12 +161,18 @@ class App(Client):
     """The application in this process, called as a WSGI server would call it.
 
     :param options: of the command line.
+    :param adjust: what another command makes of the settings.
     """
 
     client_address = "127.0.0.1"
 
-    def __init__(self, *options: str, clock: Clock = time.time) -> None:
-        settings = read(options, environ={})
+    def __init__(
+        self,
+        *options: str,
+        clock: Clock = time.time,
+        adjust: Callable[[Settings], Settings] = lambda settings: settings,
+    ) -> None:
+        settings = adjust(read(options, environ={}))
         self.datadir = settings.datadir
         self.events: list[Answered] = []
         cheap = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devpi_server.cli import audit, prefetch, token
+from devpi_server.cli import audit, prefetch, pypicache, token
 from devpi_server.cli.command import Command
 from devpi_server.mirror_settings import WORDS as MIRROR_WORDS
 from devpi_server.mirror_settings import Word
@@ -107,6 +107,20 @@ def test_the_readme_has_every_option_of_pypi_server(word: PypiServerWord) -> Non
     flags = ", ".join(f"{flag} {word.metavar}".strip() for flag in word.flags)
 
     assert f"{flags} {word.description}" in WORDS
+
+
+def test_the_readme_has_every_word_of_pypicache() -> None:
+    section = re.search(
+        r"^``python -m devpi_server.pypicache``\n((?:    .*\n|\n)+)", README, re.MULTILINE
+    )
+    assert section is not None
+    listed = " ".join(section[1].split())
+
+    for action in pypicache.parser()._actions:
+        if not {"--help", "--version"} & {*action.option_strings}:
+            flags = ", ".join(action.option_strings)
+            told = (action.help or "").replace("%(default)s", str(action.default))
+            assert " ".join(filter(None, (flags, action.metavar, told))) in listed
 
 
 def test_ci_calls_the_command_of_the_readme() -> None:

@@ -28,7 +28,7 @@ LAYERS = [
     {"wiring"},
     {"pypiserver_wiring"},
     {"cli"},
-    {"main", "wsgi", "pypiserver"},
+    {"main", "wsgi", "pypicache", "pypiserver"},
     {"__main__", "__init__"},
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

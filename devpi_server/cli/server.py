@@ -29,14 +29,14 @@ def main(
         if settings.passwd is not None:
             return passwd.set_password(settings.passwd, settings, Report(PROGRAM, as_json=False))
         logs.configure(debug=settings.debug)
-        return serve(build(settings), settings, lambda url: _announce(settings.outside_url or url))
+        return serve(build(settings), settings, lambda url: announce(settings.outside_url or url))
     except DevpiError as error:
         return fail(error)
     except KeyboardInterrupt:  # before it serves: from there on, Ctrl-C ends it well
         return _INTERRUPTED
 
 
-def _announce(url: str) -> None:
+def announce(url: str) -> None:
     """Say that it listens; test tools wait for the first line."""
     root = url.rstrip("/") + "/"
     print(f"serving at url: {root}\nindex url: {root}{_INDEX}", flush=True)

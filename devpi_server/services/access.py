@@ -101,6 +101,13 @@ def _is_in_scope(
     return any(scope.allows(action, options.name, project) for project in projects or (None,))
 
 
+def _may_prefetch(principal: Principal, options: IndexOptions, projects: Projects) -> bool:
+    """Whether the principal may have files fetched by the hundred: nobody unknown, as a rule."""
+    if principal.user is None:
+        return is_listed(principal, options.acl_upload)
+    return may_read(principal, options, projects)
+
+
 def _may_add_results(principal: Principal, options: IndexOptions, projects: Projects) -> bool:
     return _is_in_scope(principal, UPLOAD, options, projects) and is_listed(
         principal, options.acl_toxresult_upload
@@ -131,6 +138,7 @@ INDEX_ACTIONS: Mapping[str, _Rule] = MappingProxyType(
         "index_read": _Rule(may_read, "no permission to read"),
         "refresh": _Rule(may_read, "no permission to read"),
         "upload": _Rule(may_upload, "no permission to submit"),
+        "prefetch": _Rule(_may_prefetch, "no permission to prefetch"),
         "push": _Rule(_may_push, "no permission to read"),
         "toxresult_upload": _Rule(_may_add_results, "no permission to add test results"),
         "remove": _Rule(_may_remove, "no permission to remove"),

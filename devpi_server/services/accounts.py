@@ -36,7 +36,9 @@ from devpi_server.store.remembered import UntilWritten
 T = TypeVar("T")
 
 # No user can have these names: other things are served there.
-RESERVED = frozenset({"ext", "simple", "pkg", "local", "packages", "pypi", "legacy"})
+RESERVED = frozenset(
+    {"ext", "simple", "pkg", "local", "packages", "pypi", "legacy", "uploadpackage"}
+)
 _DETAILS = ("email", "title", "description", "custom_data")
 _LONGEST_DETAIL = 100_000  # characters
 

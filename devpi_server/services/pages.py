@@ -108,10 +108,19 @@ class Pages:
     def _render(self, key: PageKey, stamp: Hashable, work: Work) -> Rendered:
         plain = self._held.get(key._replace(encoding=Encoding.IDENTITY))
         body = plain.body if plain is not None and plain.stamp == stamp else work()
-        tag = f"{hashlib.sha256(body).hexdigest()[:32]}-{key.encoding.token}"
-        rendered = Rendered(stamp, tag, compress(body, key.encoding))
+        rendered = Rendered(stamp, _tag(body, key.encoding), compress(body, key.encoding))
         self._held.put(key, rendered, len(rendered.body) + _OVERHEAD)
         return rendered
+
+
+def rendered_once(body: bytes, encoding: Encoding) -> Rendered:
+    """A representation that is not kept."""
+    tag = _tag(body, encoding)
+    return Rendered(None, tag, compress(body, encoding))
+
+
+def _tag(body: bytes, encoding: Encoding) -> str:
+    return f"{hashlib.sha256(body).hexdigest()[:32]}-{encoding.token}"
 
 
 def _project_page(key: PageKey, view: View) -> bytes:

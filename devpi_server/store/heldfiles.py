@@ -77,14 +77,14 @@ class HeldFiles:
         return held
 
     def _read(self, path: str) -> HeldFile | None:
-        held = _record_at(self._place(path))
+        held = record_at(self._place(path))
         return held if held is not None and held.path == path else None
 
     def all(self) -> Iterator[HeldFile]:
         """Every record, in no order; one file may have two, at its two addresses."""
-        for folder in _entries(self._folder):
-            for place in _entries(folder):
-                held = _record_at(place)
+        for folder in entries(self._folder):
+            for place in entries(folder):
+                held = record_at(place)
                 if held is not None:
                     yield held
 
@@ -109,7 +109,8 @@ class HeldFiles:
         return self._folder / key[:2] / key[2:]
 
 
-def _record_at(place: Path) -> HeldFile | None:
+def record_at(place: Path) -> HeldFile | None:
+    """The record in a file, None where there is none that can be read."""
     try:
         return HeldFile(**orjson.loads(place.read_bytes()))
     except FileNotFoundError:
@@ -121,7 +122,8 @@ def _record_at(place: Path) -> HeldFile | None:
         return None
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder of records, nothing where there is none."""
     with translated("list the held files"):
         try:
             return list(folder.iterdir())

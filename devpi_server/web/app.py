@@ -12,14 +12,18 @@ from devpi_server.observe import Observer
 from devpi_server.services.access import ACTIONS, Access
 from devpi_server.services.accounts import RESERVED, Accounts
 from devpi_server.services.downloads import Downloads
+from devpi_server.services.folder_uploads import FolderUploads
 from devpi_server.services.identity import Identity
 from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.listings import Listings
+from devpi_server.services.local import Local
 from devpi_server.services.pages import Pages
+from devpi_server.services.prefetch_requests import PrefetchRequests
 from devpi_server.services.promises import Promises
 from devpi_server.services.releases import Releases
 from devpi_server.services.status import Status
+from devpi_server.store.blobs import BlobStore
 from devpi_server.store.incoming import Incoming
 from devpi_server.web.accounts import AccountsApi
 from devpi_server.web.docs import DocPages
@@ -32,6 +36,7 @@ from devpi_server.web.outside import Outside
 from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
 from devpi_server.web.projects import ProjectsApi
 from devpi_server.web.push import PushApi
+from devpi_server.web.pypicache import Pypicache, in_json
 from devpi_server.web.search import SearchApi
 from devpi_server.web.simple import SimplePages, found, moved
 from devpi_server.web.uploads import UploadForms
@@ -74,13 +79,11 @@ def routes(
     pushes: PushApi,
     search: SearchApi,
     guard: AccessPlugin,
-    front: str,
+    cache: Pypicache,
 ) -> list[Route]:
-    """All routes.
+    """All routes."""
 
-    :param front: the index that ``/simple/`` is.
-    """
-
+    front = cache.front
     index = "/<user>/<index>"
 
     def held(name: str) -> Handler:
@@ -113,6 +116,27 @@ def routes(
         Route("/simple/", "pkg_list", held(front), index=front),
         Route("/simple/<project>", "pkg_read", simple.slash, index=front),
         Route("/simple/<project>/", "pkg_read", page("../..", front), index=front),
+        # Those of pypicache.
+        Route("/simple/<project>/<version>", "pkg_read", cache.simple_version, index=front),
+        Route("/simple/<project>/<version>/", "pkg_read", cache.simple_version, index=front),
+        Route("/local", "pkg_list", lambda: moved("local/"), index=front),
+        Route("/local/", "pkg_list", cache.projects, index=front),
+        Route("/local/<project>", "pkg_read", simple.slash, index=front),
+        Route("/local/<project>/", "pkg_read", cache.project, index=front),
+        Route("/local/<project>/<version>", "pkg_read", cache.version, index=front),
+        Route("/local/<project>/<version>/", "pkg_read", cache.version, index=front),
+        Route("/packages/<folder>/<file>", "pkg_read", cache.file, index=front),
+        Route("/packages/<kind>/<letter>/<folder>/<file>", "pkg_read", cache.file, index=front),
+        Route(
+            "/packages/<kind>/<letter>/<folder>/<file>",
+            "upload",
+            in_json(cache.put),
+            "PUT",
+            index=front,
+        ),
+        Route("/uploadpackage", "upload", in_json(cache.upload), "POST", index=front),
+        Route("/uploadpackage/", "upload", in_json(cache.upload), "POST", index=front),
+        Route("/requirements.txt", "prefetch", in_json(cache.requirements), "POST", index=front),
         # Users and their tokens.
         *_at("/<user>", "user_read", people.user),
         *_at("/<user>", "user_create", people.create, "PUT"),
@@ -219,6 +243,11 @@ def application(
     trusted_proxy: str | None,
     promises: Promises | None,
     sent_from: str | None,
+    local: Local,
+    prefetches: PrefetchRequests,
+    folder: FolderUploads | None,
+    snapshots: FolderUploads | None,
+    blobs: BlobStore,
     front: str = _PYPI,
 ) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, what is hot, log, bottle."""
@@ -229,8 +258,9 @@ def application(
     own = IndexesApi(indexes, config, simple, incoming.spool)
     projects = ProjectsApi(indexes, releases, simple)
     ops = Ops(status)
+    cache = Pypicache(front, indexes, local, simple, files, prefetches, folder, snapshots, blobs)
     all_routes = routes(
-        simple, files, ops, people, forms, docs, own, projects, pushes, search, guard, front
+        simple, files, ops, people, forms, docs, own, projects, pushes, search, guard, cache
     )
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))

@@ -61,13 +61,14 @@ class Files:
         self, user: str, index: str, head: str, tail: str, file: str
     ) -> bottle.HTTPResponse:
         """``<index>/+f/<sha256[:3]>/<sha256[3:16]>/<file>``."""
-        return self._file(f"{user}/{index}", f"+f/{head}/{tail}/{file}")
+        return self.at(f"{user}/{index}", f"+f/{head}/{tail}/{file}")
 
     def without_hash(self, user: str, index: str, folder: str, file: str) -> bottle.HTTPResponse:
         """``<index>/+e/<scheme_host_path>/<file>``."""
-        return self._file(f"{user}/{index}", f"+e/{folder}/{file}")
+        return self.at(f"{user}/{index}", f"+e/{folder}/{file}")
 
-    def _file(self, index_name: str, path: str) -> bottle.HTTPResponse:
+    def at(self, index_name: str, path: str) -> bottle.HTTPResponse:
+        """The file at a path of an index, wherever it is shown."""
         index = self._indexes.find(index_name)
         if asking.wanted() is Wanted.JSON and not names.split_companion(path)[1]:
             return self._described(index, path)

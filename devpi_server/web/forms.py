@@ -9,7 +9,7 @@ Python 2.7.8; that is put right on the way to the parser, which takes CRLF only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Protocol
@@ -29,7 +29,7 @@ from devpi_server.store.blobs import BlobStore, IncomingBlob
 from devpi_server.web import bodies
 from devpi_server.web.hot import Environ
 
-# The files that are kept; any other is read and thrown away.
+# What an upload consists of.
 FILES = frozenset({"content", "gpg_signature"})
 
 _MOST_PARTS = 10_000  # the largest releases have some 1,000 requirements, each a field
@@ -41,10 +41,16 @@ _LONGEST_BOUNDARY = 200  # RFC 2046 allows 70
 
 
 @contextmanager
-def received(environ: Environ, blobs: BlobStore, limit: int | None = None) -> Iterator[Form]:
+def received(
+    environ: Environ,
+    blobs: BlobStore,
+    limit: int | None = None,
+    files: Collection[str] = FILES,
+) -> Iterator[Form]:
     """The form that a request brings; on leaving, files that were not committed are abandoned.
 
     :param limit: bytes that the body may have; None: what the server lets through.
+    :param files: the files that are kept; any other is read and thrown away.
     :raises BadRequest: there is no form, it is broken, or it ends early.
     :raises TooLarge: it, or a part of it, has more than we take.
     :raises StoreError: a file could not be written.
@@ -52,7 +58,7 @@ def received(environ: Environ, blobs: BlobStore, limit: int | None = None) -> It
     body = bodies.blocks(environ, limit)
     kind, options = parse_options_header(environ.get("CONTENT_TYPE") or "")
     with ExitStack() as under_way:
-        form = _Receiving(blobs, under_way)
+        form = _Receiving(blobs, under_way, files)
         if kind == "multipart/form-data":
             _read_parts(body, options.get("boundary", ""), form)
         elif kind == "application/x-www-form-urlencoded":
@@ -74,8 +80,9 @@ class _Part(Protocol):
 class _Receiving:
     """A form that is still coming in."""
 
-    def __init__(self, blobs: BlobStore, under_way: ExitStack) -> None:
+    def __init__(self, blobs: BlobStore, under_way: ExitStack, kept: Collection[str]) -> None:
         self._blobs = blobs
+        self._kept = kept
         self._under_way = under_way
         self._fields: dict[str, list[str]] = {}
         self._files: dict[str, ReceivedFile] = {}
@@ -83,7 +90,7 @@ class _Receiving:
 
     def part(self, name: str, filename: str | None) -> _Part:
         """Begin a part."""
-        if name in FILES:
+        if name in self._kept and (filename is not None or name in FILES):
             if not filename:
                 raise InvalidForm(f"the form has {name} without a file name")
             if name in self._files:

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from devpi_server import names
 from devpi_server.errors import DevpiError, NotFound
 from devpi_server.services.downloads import Downloads
-from devpi_server.services.owners.base import Ready
+from devpi_server.services.owners.base import Ready, listed
 from devpi_server.services.prefetch import Serving
 from devpi_server.services.prefetch_holding import obtained
 from devpi_server.services.prefetch_jobs import Place, Task
@@ -81,16 +81,8 @@ class _Index:
     def _file(self, path: str) -> Ready:
         """The file at a path of the index, or of one of its bases."""
         base, ending = names.split_companion(path)
-        filename = base.rpartition("/")[2]
-        for project in names.projects_of(filename):
-            with suppress(NotFound):
-                for link in self._source.view(project).load().links:
-                    if names.file_path(link.filename, link.url, link.digests) == base:
-                        return self._held(link.index or self._index, base + ending)
-        raise NotFound(f"the index has no file {filename}")
-
-    def _held(self, index: str, path: str) -> Ready:
-        place = (index, path)
+        _, link = listed(self._source, base)
+        place = (link.index or self._index, base + ending)
         ready, was_there = obtained(self._downloads, place, _WITHIN)
         if not was_there:
             self._fetched.add(place)

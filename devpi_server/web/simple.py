@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import parse_qs
 
@@ -9,11 +10,11 @@ import bottle
 
 from devpi_server import names
 from devpi_server.names import NormalizedName
-from devpi_server.records import Origin
-from devpi_server.services.indexes import Indexes
+from devpi_server.records import Origin, Page
+from devpi_server.services.indexes import Index, Indexes
 from devpi_server.services.listings import TITLE, Listings
-from devpi_server.services.pages import PageKey, Pages
-from devpi_server.simple import negotiate
+from devpi_server.services.pages import PageKey, Pages, rendered_once
+from devpi_server.simple import negotiate, render
 from devpi_server.simple.negotiate import Encoding, Form
 from devpi_server.web import asking, conditional
 from devpi_server.web.asking import Wanted
@@ -75,6 +76,33 @@ class SimplePages:
         if is_hot and found.is_public and not environ.get("QUERY_STRING"):
             self._hot.remember(environ, name, key, form.content_type)
         answer = page_answer(rendered, form.content_type, key, origin, environ, found.is_public)
+        return _response(*answer)
+
+    def once(self, index: Index, page: Page, prefix: str) -> bottle.HTTPResponse:
+        """A page that is made for this request, and not kept.
+
+        :param prefix: the relative URL from here to the server's root.
+        """
+        environ = bottle.request.environ
+        if self._absolute_urls or ABSOLUTE_URLS in environ:
+            prefix = f"{root_url(environ)}/"
+        form, _ = negotiated()
+        renderer = render.json_page if form is Form.JSON else render.html_page
+        return self._once(index, renderer(page, f"{prefix}{index.name}/"))
+
+    def names_once(self, index: Index, names: Iterable[str], title: str) -> bottle.HTTPResponse:
+        """A list of projects, likewise."""
+        form, _ = negotiated()
+        if form is Form.JSON:
+            return self._once(index, b"".join(render.listing_json(names)))
+        return self._once(index, b"".join(render.listing_html(names, title)))
+
+    def _once(self, index: Index, body: bytes) -> bottle.HTTPResponse:
+        form, encoding = negotiated()
+        key = PageKey(index.name, None, form is Form.JSON, encoding, "")
+        rendered = rendered_once(body, encoding)
+        environ = bottle.request.environ
+        answer = page_answer(rendered, form.content_type, key, Origin.HIT, environ, index.is_public)
         return _response(*answer)
 
     def below(self, project: str) -> bottle.HTTPResponse:
