@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from server import Http, ServerProcess, mirror_of, until
+from server import JSON, Http, ServerProcess, mirror_of, until
 from upstream import Upstream
 
 from devpi_server.deploy import render
@@ -28,7 +28,9 @@ _PATIENCE = 30.0
 @pytest.fixture
 def server(up: Upstream, tmp_path: Path) -> Iterator[ServerProcess]:
     """As --gendeploy starts it: the proxy on the same machine is believed."""
-    options = mirror_of(up, tmp_path / "data", "--trusted-proxy=127.0.0.1", "--threads=4")
+    options = mirror_of(
+        up, tmp_path / "data", "--trusted-proxy=127.0.0.1", "--threads=4", "--publish"
+    )
     with ServerProcess(*options, log=tmp_path / "log") as server:
         yield server
 
@@ -36,8 +38,7 @@ def server(up: Upstream, tmp_path: Path) -> Iterator[ServerProcess]:
 def site(server: ServerProcess, *options: str) -> str:
     """What --gen-config writes for it."""
     words = ["--gen-config", "--host=127.0.0.1", f"--port={server.port}", *options]
-    settings = read(words, {})
-    return render.nginx(Plan(settings, given(words, {})), settings.datadir)
+    return render.nginx(Plan(read(words, {}), given(words, {})), server.log.parent / "data")
 
 
 def test_pip_installs_by_https_from_a_sub_path(
@@ -63,7 +64,17 @@ def test_pip_installs_by_https_from_a_sub_path(
     context = ssl.create_default_context(cafile=str(trusted))
     with closing(http.client.HTTPSConnection("localhost", port, context=context)) as connection:
         connection.request("GET", "/tools/pypi")
-        assert connection.getresponse().headers["Location"].endswith("/tools/pypi/")
+        answer = connection.getresponse()
+        assert answer.headers["Location"].endswith("/tools/pypi/")
+        answer.read()
+
+        def is_from_nginx() -> bool:
+            connection.request("GET", "/tools/pypi/ext/pypi/simple/demo/", headers={"Accept": JSON})
+            answer = connection.getresponse()
+            assert b"demo-1.0" in answer.read()
+            return "X-Devpi-Serial" not in answer.headers
+
+        until(is_from_nginx)
 
 
 def test_clients_come_by_ipv6_too(
