@@ -115,6 +115,7 @@ def nginx(plan: Plan, datadir: Path | None, *, caching: bool = False) -> str:
             prefix=_nginx_pattern(path),
             datadir=folder,
             sent=_SENT,
+            headers=indent(headers, " " * 8).rstrip(),
             every_answer=indent(template("nginx-answer.conf"), " " * 8),
             **values,
         )

@@ -129,8 +129,11 @@ def nginx(need: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[..., 
     with ExitStack() as stack:
         folders = (tmp_path / f"nginx{number}" for number in itertools.count(1))
 
-        def serve(site: str, certificate: tuple[Path, Path] | None = None) -> int:
-            return stack.enter_context(Nginx(program, next(folders), site, certificate)).port
+        def serve(
+            site: str, certificate: tuple[Path, Path] | None = None, user: str = "root"
+        ) -> int:
+            made = Nginx(program, next(folders), site, certificate, user)
+            return stack.enter_context(made).port
 
         yield serve
 

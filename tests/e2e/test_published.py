@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,9 +30,10 @@ DEMO, NEWER = wheel("demo", "1.0"), wheel("demo", "2.0")
 class Site:
     """A server with nginx in front."""
 
-    def __init__(self, server: ServerProcess, nginx: Http) -> None:
+    def __init__(self, server: ServerProcess, nginx: Http, config: str) -> None:
         self.server = server
         self.nginx = nginx
+        self.config = config
 
     def is_from_nginx(self, path: str, headers: dict[str, str]) -> bool:
         return is_ready(self.nginx(path, headers))
@@ -59,7 +61,7 @@ def site(server: ServerProcess, nginx: Callable[..., int], tmp_path: Path) -> Si
     words = ["--gen-config", "--host=127.0.0.1", f"--port={server.port}"]
     words.append(f"--datadir={tmp_path / 'da ta'}")
     config = render.nginx(Plan(read(words, {}), given(words, {})), tmp_path / "da ta")
-    return Site(server, Http(f"http://127.0.0.1:{nginx(config)}/"))
+    return Site(server, Http(f"http://127.0.0.1:{nginx(config)}/"), config)
 
 
 @pytest.fixture
@@ -177,6 +179,22 @@ def test_what_needs_a_permission_is_never_published(
     found = (tmp_path / "da ta" / "published").rglob("*large*")
     assert not list(found)
     assert site.nginx(f"/+sent/files/{hashlib.sha256(large.data).hexdigest()}").status == 404
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_where_nginx_is_not_let_in_the_server_answers(
+    site: Site, alice: Person, nginx: Callable[..., int]
+) -> None:
+    """Pages, files, and the large ones that need a permission."""
+    large = wheel("large", "1.0", size=1_000_000)
+    alice.ok("PUT", "/alice/own", {"acl_read": ["alice"]})
+    private, public = alice.upload("alice/own", large), alice.upload("alice/dev", large)
+    site.published(public, {})
+    stranger = Http(f"http://127.0.0.1:{nginx(site.config, user='www-data')}/")
+
+    assert stranger(private, alice.credentials).body == large.data
+    assert stranger(public).body == large.data
+    assert list(stranger.links("large", "/alice/dev/+simple/")) == [large.filename]
 
 
 def test_where_the_clock_or_the_server_stops_nginx_asks(

@@ -27,10 +27,16 @@ class Nginx:
     :param folder: for all that it writes; made here.
     :param site: the configuration; what it says of port 80 is about ``port``.
     :param certificate: files of the certificate and its key, for https in place of http.
+    :param user: whose its workers are, if this is root.
     """
 
     def __init__(
-        self, program: str, folder: Path, site: str, certificate: tuple[Path, Path] | None = None
+        self,
+        program: str,
+        folder: Path,
+        site: str,
+        certificate: tuple[Path, Path] | None = None,
+        user: str = "root",
     ) -> None:
         folder.mkdir()
         self.port = free_port()
@@ -43,9 +49,9 @@ class Nginx:
         site = site.replace("/var/cache/nginx-devpi", f"{folder}/cache")
         (folder / "site.conf").write_text(site)
         temporary = " ".join(f"{each}_temp_path {folder}/{each};" for each in _BODIES)
-        user = "user root; " if os.getuid() == 0 else ""  # else its workers have no way in
+        own = f"user {user}; " if os.getuid() == 0 else ""
         (folder / "nginx.conf").write_text(
-            f"{user}pid {folder}/pid; error_log {self.log}; daemon off; events {{}}\n"
+            f"{own}pid {folder}/pid; error_log {self.log}; daemon off; events {{}}\n"
             f"http {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
         )
         self._command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
