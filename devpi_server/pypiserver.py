@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from devpi_server import option_values
 from devpi_server import pypiserver_options as options
 from devpi_server.cli.pypiserver import main
 from devpi_server.errors import ConfigError
@@ -136,7 +137,8 @@ def _folders(value: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...
     each = ["~/packages" if value is None else value]
     if isinstance(value, Sequence) and not isinstance(value, str):
         each = list(value)
-    return tuple(options.folder(str(folder)) for folder in each)
+    # One that is not there yet may come: a file system that is still to be mounted.
+    return tuple(option_values.path(str(folder)) for folder in each)
 
 
 def _actions(value: str | Sequence[str] | None) -> frozenset[str]:

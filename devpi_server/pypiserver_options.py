@@ -25,6 +25,7 @@ EVERYBODY = Path()  # in place of a password file: everybody may do everything
 
 _NO = False
 _EMPTY = ("", ".")  # what stands for "nothing" in -a and -P
+_ALIASES = {"upload": "update"}
 _OFF = ("0", "no", "off", "false", "n", "f")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*\Z")
 _ENDPOINT = re.compile(r"/[a-z0-9/_-]+\Z", re.IGNORECASE)
@@ -54,12 +55,12 @@ class Word:
 
 
 def actions(text: str) -> frozenset[str]:
-    """The actions of a list with commas."""
-    found = {each.strip().lower() for each in text.split(",")}
-    if found & {*_EMPTY}:
-        if len(found) > 1:
-            raise ValueError("nothing ('.') and something cannot be authenticated at once")
+    """The actions of a list with commas or spaces."""
+    found = {_ALIASES.get(each, each) for each in re.split(r"[\s,]+", text.lower()) if each}
+    if found <= {*_EMPTY}:
         return frozenset()
+    if found & {*_EMPTY}:
+        raise ValueError("nothing ('.') and something cannot be authenticated at once")
     if not found <= ACTIONS:
         raise ValueError(f'"{text}" is not a list of download, list and update, or "."')
     return frozenset(found)

@@ -26,6 +26,7 @@ CONTENT_TYPE = "text/xml"
 _DEEPEST = 24  # a row of the journal is 11 elements deep
 _ELEMENTS = 1_000_000  # 50,000 rows have 650,000
 _NO_SUCH_METHOD = -32601
+_METHOD, _STRING = "methodName", "string"
 _GONE = re.compile(r"not supported|no longer supports?|deprecated|no such method", re.IGNORECASE)
 _RATE_LIMIT = re.compile(r"TooManyRequests|too many requests|rate.?limit", re.IGNORECASE)
 # XML 1.0, 2.2
@@ -86,6 +87,23 @@ def question(document: bytes) -> tuple[str, tuple[object, ...]]:
     return method, arguments
 
 
+def loose_question(document: bytes) -> tuple[str, str]:
+    """The method, and the first text among the arguments, whatever stands around them.
+
+    :raises BadRequest: no such XML, or beyond our limits.
+    """
+    found = _Texts()
+    try:
+        _parse(document, found)
+    except expat.ExpatError:
+        raise BadRequest("the request is not XML") from None
+    except _Excess as excess:
+        raise BadRequest(f"the request has XML with {excess}") from None
+    if found.texts.keys() < {_METHOD, _STRING}:
+        raise BadRequest("the request is not XML-RPC")
+    return found.texts[_METHOD].strip(), found.texts[_STRING].strip()
+
+
 def answer(value: object) -> bytes:
     """What a call returns.
 
@@ -111,15 +129,19 @@ def _sayable(value: Any) -> Any:
 
 def _read(document: bytes, root: str) -> _Values:
     values = _Values(root)
+    _parse(document, values)
+    return values
+
+
+def _parse(document: bytes, handler: _Values | _Texts) -> None:
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    parser.StartElementHandler = values.start
-    parser.EndElementHandler = values.end
-    parser.CharacterDataHandler = values.text
-    parser.StartDoctypeDeclHandler = values.declaration
-    parser.EntityDeclHandler = values.declaration
+    parser.StartElementHandler = handler.start
+    parser.EndElementHandler = handler.end
+    parser.CharacterDataHandler = handler.text
+    parser.StartDoctypeDeclHandler = handler.declaration
+    parser.EntityDeclHandler = handler.declaration
     parser.Parse(document, True)  # noqa: FBT003 - takes no keyword
-    return values
 
 
 def _meaning(fault: xmlrpc.client.Fault, host: str) -> UpstreamError:
@@ -179,3 +201,30 @@ class _Values:
 
     def result(self) -> tuple[object, ...]:
         return tuple(self._types.close())
+
+
+class _Texts:
+    """The first text of each element that tells something, as long as the limits hold."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self._elements = 0
+        self._open = ""  # the element whose text is gathered
+
+    def start(self, tag: str, _attributes: Mapping[str, str]) -> None:
+        self._elements += 1
+        if self._elements > _ELEMENTS:
+            raise _Excess("masses of elements")
+        if tag in (_METHOD, _STRING) and tag not in self.texts:
+            self._open = tag
+            self.texts[tag] = ""
+
+    def end(self, _tag: str) -> None:
+        self._open = ""
+
+    def text(self, text: str) -> None:
+        if self._open:
+            self.texts[self._open] += text
+
+    def declaration(self, _name: str, *_: object) -> None:
+        raise _Excess("declarations")

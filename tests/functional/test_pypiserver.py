@@ -107,7 +107,8 @@ def test_without_fallback_it_is_nowhere(make: Make) -> None:
 
     assert answer.status == 301
     answer = make(*OPEN, "--disable-fallback")("/simple/missing/")
-    assert (answer.status, answer.body) == (404, b"Not Found (missing does not exist)\n\n")
+    assert answer.status == 404
+    assert b"Not Found (missing does not exist)" in answer.body
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ def test_health_is_where_it_is_wanted(make: Make) -> None:
 def test_files_may_be_kept_for_as_long_as_is_said(make: Make) -> None:
     path = f"/packages/{WHEEL.filename}"
 
-    assert make(*OPEN)(path).headers["Cache-Control"] == "public, max-age=0, must-revalidate"
+    assert "Cache-Control" not in make(*OPEN)(path).headers
     kept = make(*OPEN, "--cache-control", "3600")
     assert kept(path).headers["Cache-Control"] == "public, max-age=3600"
     assert "3600" not in kept("/simple/foo/").headers["Cache-Control"]
@@ -369,7 +370,7 @@ def test_a_name_is_taken_once(server: PypiServer, folder: Path, agent: str, stat
     answer = send(server, files=files, headers={"User-Agent": agent})
 
     assert answer.status == status
-    assert f"Package '{WHEEL.filename}' already exists!".encode() in answer.body
+    assert f"Package '{WHEEL.filename}' already exists!" in unescape(answer.body.decode())
     assert (folder / WHEEL.filename).read_bytes() == WHEEL.data
 
 
@@ -418,7 +419,7 @@ def test_metadata_may_be_large(server: PypiServer) -> None:
         ({"action": "remove_pkg"}, "Missing 'name'/'version' fields: name=None, version=None"),
         (
             {"action": "remove_pkg", "name": "foo", "version": ""},
-            "Missing 'name'/'version' fields: name=foo, version=\n",
+            "Missing 'name'/'version' fields: name=foo, version=<",
         ),
     ],
 )
@@ -427,6 +428,13 @@ def test_a_form_says_what_it_is(server: PypiServer, fields: dict[str, str], mess
 
     assert (answer.status, answer.reason) == (400, "Bad Request")
     assert message in unescape(answer.body.decode())
+
+
+def test_what_is_no_form_says_nothing(server: PypiServer) -> None:
+    answer = server("/", method="POST", body=b"")
+
+    assert answer.status == 400
+    assert "Missing ':action' field!" in unescape(answer.body.decode())
 
 
 @pytest.mark.parametrize("action", ["submit", "verify"])
@@ -486,6 +494,27 @@ def test_search_finds_names_and_parts_of_them(server: PypiServer) -> None:
 def test_search_is_wherever_pip_asks(server: PypiServer, at: str) -> None:
     """It asks at the address of the index that it is given."""
     assert search(server, "foo_bar", at=at) == {("foo_bar", "1.1")}
+
+
+def test_a_question_may_be_as_loose_as_it_ever_was(server: PypiServer) -> None:
+    loose = b"<xml><methodName>search</methodName><string>foo_bar</string></xml>"
+    answer = server("/RPC2", method="POST", body=loose)
+
+    (((hit,),), _) = xmlrpc.client.loads(answer.body)
+    assert (hit["name"], hit["version"]) == ("foo_bar", "1.1")
+
+
+def test_what_went_wrong_is_no_script(server: PypiServer) -> None:
+    host = {"Host": "host.example"}
+    sent = {"name": "<alert>Red</alert>", "version": "1.1.1"}
+    for accept in ({}, {"Accept": "text/html"}):
+        page = send(server, "remove_pkg", headers={**host, **accept}, **sent).body.decode()
+        assert "alert" in page
+        assert "host.example" in page
+        assert "<alert>" not in page
+    answer = send(server, "remove_pkg", headers={**host, "Accept": "*/*"}, **sent)
+    assert answer.body == b"<alert>Red</alert> (1.1.1) not found\n"
+    assert answer.headers["Content-Type"].startswith("text/plain")
 
 
 @pytest.mark.parametrize(

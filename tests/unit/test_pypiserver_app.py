@@ -93,12 +93,17 @@ def test_one_thing_has_one_word(made: Make, folder: Path) -> None:
 def test_faults_are_told_when_it_is_made(made: Make, folder: Path) -> None:
     with pytest.raises(TypeError, match="no such word: colour"):
         made(root=str(folder), colour="red")
-    with pytest.raises(ConfigError, match="nowhere"):
-        made(root="/nowhere/at/all")
     with pytest.raises(RuntimeError, match="overlaps with existing routes"):
         made(root=str(folder), health_endpoint="/simple/")
     with pytest.raises(ConfigError, match="algorithm"):
         made(root=str(folder), hash_algo="yes")
+
+
+def test_a_folder_may_come_later(made: Make, tmp_path: Path) -> None:
+    application = made(root=str(tmp_path / "later"), redirect_to_fallback=False)
+    assert ask(application, "/simple/foo/") == "503"
+    _folder(tmp_path / "later", "foo-1.0.zip")
+    assert ask(application, "/simple/foo/") == "200"
 
 
 def test_digests_are_turned_off_by_none(made: Make, folder: Path) -> None:

@@ -123,6 +123,7 @@ def test_actions_are_a_list_in_any_case(home: Path) -> None:
     settings = run("-a", "UPDATE, download,List", "--P", "htpasswd.txt")
 
     assert settings.authenticate == {"update", "download", "list"}
+    assert run("-a", "upload list,").authenticate == {"update", "list"}
     assert settings.passwords == home / "htpasswd.txt"
 
 
@@ -132,7 +133,7 @@ def test_digests_can_be_turned_off(off: str) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    found = faults("-p", "x", "-a", "upload", "--hash-algo", "yes", "--log-stream", "x", "nowhere")
+    found = faults("-p", "x", "-a", "all", "--hash-algo", "yes", "--log-stream", "x", "nowhere")
 
     assert [fault.partition(":")[0] for fault in found[:4]] == [
         "-p", "-a", "--hash-algo", "--log-stream",

@@ -25,7 +25,11 @@ _PAGE = """\
 <!DOCTYPE html>
 <html>
   <head><meta charset="utf-8"><title>Error: {status}</title></head>
-  <body><h1>Error: {status}</h1><pre>{message}</pre></body>
+  <body>
+    <h1>Error: {status}</h1>
+    <p>The answer to a request for <tt>{url}</tt>:</p>
+    <pre>{message}</pre>
+  </body>
 </html>
 """
 
@@ -70,12 +74,14 @@ def done(body: bytes = b"", content_type: str = "text/html; charset=utf-8") -> b
 
 
 def refusal(status: int, message: str, retry_after: int | None = None) -> bottle.HTTPResponse:
-    """What went wrong: a page for browsers, a line for all others."""
+    """What went wrong: a line for tools, which show it as it is; a page for browsers."""
     line = f"{int(status)} {HTTPStatus(status).phrase}"
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    if "text/html" in bottle.request.get_header("Accept", ""):
+    accept = bottle.request.get_header("Accept")
+    if accept is None or "text/html" in accept:
         headers["Content-Type"] = "text/html; charset=utf-8"
-        body = _PAGE.format(status=line, message=escape(message))
+        url = escape(bottle.request.url)
+        body = _PAGE.format(status=line, url=url, message=escape(message))
     else:
         headers["Content-Type"] = "text/plain; charset=utf-8"
         body = f"{message}\n"

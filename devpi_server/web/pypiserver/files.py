@@ -23,7 +23,7 @@ _TRIES = 3  # of files that are replaced while they are opened
 class FolderFiles:
     """The handler.
 
-    :param cache_control: seconds that clients may keep a file; None: they are to ask again.
+    :param cache_control: seconds that clients may keep a file; None: as they like.
     :param is_public: whether the files are for everybody.
     """
 
@@ -34,8 +34,10 @@ class FolderFiles:
         self._hot = hot
         # In an answer to a request with credentials, "public" would let any cache give it away.
         who = "public" if is_public else "private"
-        how = "max-age=0, must-revalidate" if cache_control is None else f"max-age={cache_control}"
-        self._caching = f"{who}, {how}"
+        if cache_control is not None:
+            self._caching = {"Cache-Control": f"{who}, max-age={cache_control}"}
+        else:
+            self._caching = {} if is_public else {"Cache-Control": f"{who}, max-age=0"}
 
     def file(self, path: str) -> bottle.HTTPResponse:
         """The file at the path, or the metadata of a wheel (PEP 658)."""
@@ -66,8 +68,9 @@ class FolderFiles:
                     raise
             else:
                 break
-        headers = {**dict(answer.headers), "Cache-Control": self._caching}
-        headers.pop("X-Devpi-Cache", None)
+        ours = ("Cache-Control", "X-Devpi-Cache")
+        headers = {name: value for name, value in answer.headers if name not in ours}
+        headers.update(self._caching)
         if not answer.status.startswith("304"):
             headers.setdefault("Content-Type", "text/plain")
         return answer._replace(headers=list(headers.items()))

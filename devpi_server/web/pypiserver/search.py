@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import bottle
 
 from devpi_server.errors import BadRequest
@@ -25,7 +27,7 @@ class FolderSearch:
         """A question; what is no XML-RPC is refused, what is no search is told so in XML."""
         document = b"".join(bodies.blocks(bottle.request.environ, _LARGEST))
         try:
-            method, arguments = xmlrpc.question(document)
+            method, arguments = _question(document)
         except BadRequest:
             raise BadRequest("Invalid or unsafe XML payload") from None
         try:
@@ -46,3 +48,12 @@ class FolderSearch:
             }
             for number, hit in enumerate(hits)
         ]
+
+
+def _question(document: bytes) -> tuple[str, Sequence[object]]:
+    """The method and its arguments; pypiserver has never asked for more than the names of both."""
+    try:
+        return xmlrpc.question(document)
+    except BadRequest:
+        method, word = xmlrpc.loose_question(document)
+        return method, ({"name": word},)

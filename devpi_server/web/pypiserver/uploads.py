@@ -18,6 +18,9 @@ from devpi_server.web.pypiserver import answers
 
 log = logging.getLogger("devpi_server.pypiserver")
 
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_NO_ACTION = "Missing ':action' field!"
+
 
 class FolderForms:
     """The handler.
@@ -39,10 +42,13 @@ class FolderForms:
 
     def post(self) -> bottle.HTTPResponse:
         """A form, whose field ``:action`` says what it is."""
-        with received(bottle.request.environ, self._blobs) as form:
+        environ = bottle.request.environ
+        if not (environ.get("CONTENT_TYPE") or "").lower().startswith(_FORMS):
+            raise InvalidForm(_NO_ACTION)
+        with received(environ, self._blobs) as form:
             name = form.one(":action")
             if name is None:
-                raise InvalidForm("Missing ':action' field!")
+                raise InvalidForm(_NO_ACTION)
             action = self._actions.get(name)
             if action is None:
                 raise InvalidForm(f"Unsupported ':action' field: {name[:200]}")
