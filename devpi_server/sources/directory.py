@@ -31,6 +31,7 @@ from devpi_server.store.incoming import translated
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_VERSION = Version("0")
 _BUDGET = 8 * 1024 * 1024  # bytes of files in memory
+_FEW = 300  # files
 _COST = 900  # bytes that one takes there, about
 
 
@@ -107,6 +108,8 @@ class Directory:
         return View(
             (contents.stamp, known),
             lambda: self._page(project, contents, known),
+            # What is known of few files is read faster than another thread takes over.
+            at_hand=len(contents.files) <= _FEW,
             until=_now,  # nobody tells when a folder changes
         )
 

@@ -100,8 +100,10 @@ class Digests:
         until = self._timer() + _GATHER
         while self._changed and self._timer() <= until:
             project = next(iter(self._changed))
+            begun = self._timer()
             self._consider(project)
             del self._changed[project]
+            self._give_way(self._timer() - begun)
         until = self._timer() + _ROUND
         for project in self._round:
             self._consider(project)
