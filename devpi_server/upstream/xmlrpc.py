@@ -12,6 +12,7 @@ import xmlrpc.client
 from collections.abc import Mapping
 from typing import Any
 from xml.parsers import expat
+from xml.sax.saxutils import escape
 
 from devpi_server.errors import (
     BadRequest,
@@ -104,12 +105,17 @@ def loose_question(document: bytes) -> tuple[str, str]:
     return found.texts[_METHOD].strip(), found.texts[_STRING].strip()
 
 
-def answer(value: object) -> bytes:
+def answer(value: object, method: str | None = None) -> bytes:
     """What a call returns.
 
     :param value: of lists, mappings, short whole numbers and texts.
+    :param method: is named in it, which no standard asks for and who expects it finds.
     """
-    return xmlrpc.client.dumps((_sayable(value),), methodresponse=True).encode()
+    made = xmlrpc.client.dumps((_sayable(value),), methodresponse=True)
+    if method is not None:
+        head = "<methodResponse>\n"
+        made = made.replace(head, f"{head}<methodName>{escape(method)}</methodName>\n", 1)
+    return made.encode()
 
 
 def fault(text: str, code: int = 1) -> bytes:

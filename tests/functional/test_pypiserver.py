@@ -479,7 +479,7 @@ def search(server: PypiServer, *words: str, at: str = "/RPC2") -> set[tuple[str,
     answer = server(at, {"Content-Type": "text/xml"}, method="POST", body=question.encode())
     assert answer.status == 200
     ((hits,), method) = xmlrpc.client.loads(answer.body)
-    assert method is None
+    assert method == "search"
     assert all(hit["summary"] == hit["version"] for hit in hits)
     return {(hit["name"], hit["version"]) for hit in hits}
 

@@ -31,7 +31,8 @@ class FolderSearch:
         except BadRequest:
             raise BadRequest("Invalid or unsafe XML payload") from None
         try:
-            body = xmlrpc.answer(self._found(search.query(method, arguments)))
+            # pypiserver names the method in its answer, and its clients know no other.
+            body = xmlrpc.answer(self._found(search.query(method, arguments)), method)
         except BadRequest as error:
             body = xmlrpc.fault(error.message)
         return answers.done(body, xmlrpc.CONTENT_TYPE)
