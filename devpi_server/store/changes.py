@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import logging
 import os
 import threading
@@ -20,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from devpi_server.store.incoming import translated
+from devpi_server.store.locks import lock_file, place_of
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +34,7 @@ class Changes:
     """
 
     def __init__(self, path: Path) -> None:
-        with translated(f"open the lock file {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = lock_file(path)
         self._guard = threading.Lock()
         # POSIX locks do not count within a process: place → how many threads say so.
         self._mine: dict[int, int] = {}
@@ -45,7 +42,7 @@ class Changes:
     @contextmanager
     def making(self, names: Iterable[str]) -> Iterator[None]:
         """Say that the names are being changed while the context lasts."""
-        places = [_place(name) for name in names]
+        places = [place_of(name) for name in names]
         begun = []
         try:
             for place in places:
@@ -58,7 +55,7 @@ class Changes:
 
     def is_under_way(self, name: str) -> bool:
         """Whether anybody is changing it, at this moment."""
-        place = _place(name)
+        place = place_of(name)
         with self._guard:
             if place in self._mine:
                 return True
@@ -103,7 +100,3 @@ class Changes:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
-
-
-def _place(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")

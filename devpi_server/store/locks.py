@@ -34,16 +34,14 @@ class Locks:
     """
 
     def __init__(self, path: Path) -> None:
-        with translated(f"open the lock file {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = lock_file(path)
         # POSIX locks do not exclude threads of one process from each other.
         self._mine: set[int] = set()
         self._guard = threading.Lock()
 
     def try_hold(self, name: str) -> Lock | None:
         """The lock, or None while somebody else holds it."""
-        place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+        place = place_of(name)
         with self._guard:
             if place in self._mine or self._fd < 0:
                 return None
@@ -87,6 +85,18 @@ class Locks:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+
+def lock_file(path: Path) -> int:
+    """The file descriptor of a file for locks, which is made if it is missing."""
+    with translated(f"open the lock file {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def place_of(name: str) -> int:
+    """The byte of such a file that stands for the name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
 
 
 class Lock:
