@@ -158,8 +158,8 @@ def _file(link: Link, url: str) -> dict[str, object]:
         data["upload-time"] = link.uploaded
     data["yanked"] = link.yanked
     if link.core_metadata is not None:
-        # PEP 714: both names, for clients from before and after.
-        data["core-metadata"] = data["dist-info-metadata"] = dict(link.core_metadata) or True
+        # PEP 714: not by its first name, too, at which pip 23.0 breaks, that of Debian 12.
+        data["core-metadata"] = dict(link.core_metadata) or True
     if link.gpg_sig is not None:
         data["gpg-sig"] = link.gpg_sig
     if link.provenance is not None:

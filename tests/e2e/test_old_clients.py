@@ -15,7 +15,7 @@ Python = Callable[[str], str]
 
 
 @pytest.mark.parametrize(
-    ("version", "pip"), [("2.7", "9.0.3"), ("2.7", "20.3.4"), ("3.8", "20.3.4")]
+    ("version", "pip"), [("2.7", "9.0.3"), ("2.7", "20.3.4"), ("3.8", "20.3.4"), ("3.8", "23.0.1")]
 )
 def test_old_pip(
     version: str, pip: str, both: Both, clients: Clients, new_desk: NewDesk, python: Python

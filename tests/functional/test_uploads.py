@@ -54,7 +54,6 @@ def test_an_uploaded_wheel_is_served_with_all_that_can_be_known(server: App) -> 
         "upload-time": "2023-11-14T22:13:20Z",
         "yanked": False,
         "core-metadata": {"sha256": metadata},
-        "dist-info-metadata": {"sha256": metadata},
         "gpg-sig": False,
     }
     path = f"/alice/dev/{file['url'].removeprefix('../../')}"
