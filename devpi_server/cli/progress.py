@@ -29,7 +29,7 @@ class Meter:
         self._report = report
         self._stack = ExitStack()
         self.files = self._size = 0
-        self._total = total or 0
+        self._expected: int | None = 0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,10 +52,13 @@ class Meter:
     ) -> None:
         self._stack.close()
 
-    def expect(self, size: int) -> None:
-        """So many bytes more will come."""
-        self._total += size
-        self._bar.update(self._task, total=self._total)
+    def expect(self, size: int | None) -> None:
+        """So many bytes more will come; None: nobody knows, from now on."""
+        if size is None or self._expected is None:
+            self._expected = None
+            return
+        self._expected += size
+        self._bar.update(self._task, total=self._expected)
 
     def count(self, size: int) -> None:
         """Another file, of so many bytes."""

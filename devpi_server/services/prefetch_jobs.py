@@ -106,9 +106,14 @@ class Plan:
     jobs: Sequence[Job]
 
     @property
-    def size(self) -> int:
-        """Bytes of all files, as far as they are known."""
-        return sum(each.link.size or 0 for job in self.jobs for each in job.chosen)
+    def size(self) -> int | None:
+        """Bytes of all files; None: the index does not tell."""
+        total = 0
+        for each in (each for job in self.jobs for each in job.chosen):
+            if each.link.size is None:
+                return None
+            total += each.link.size
+        return total
 
     @property
     def files(self) -> int:
