@@ -10,6 +10,7 @@ written over in the same tick of the clock, which its times would not.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import logging
 import time
@@ -163,8 +164,12 @@ class Digests:
 
     def _examine(self, file: File) -> Fact | None:
         """Read the file. None: not now. Raises StoreError if its metadata cannot be kept."""
+        # What another server with other algorithms has learned stays: both are to find theirs.
+        known = next(self._facts.of([file]))
+        learned = known.digests if known is not None else ()
+        others = [each for each in learned if each in hashlib.algorithms_available]
         try:
-            found = examine(file, self._algorithms, ask)
+            found = examine(file, tuple(dict.fromkeys((*self._algorithms, *others))), ask)
         except NoSuchFile:
             return None
         except StoreError as error:

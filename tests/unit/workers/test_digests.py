@@ -230,3 +230,16 @@ def test_a_digest_that_is_wanted_later_is_made_later(office: Office) -> None:
     fact = office.known("foo-1.0.zip")
     assert fact is not None
     assert fact.digests.keys() == {"sha256", "md5"}
+
+
+def test_servers_with_different_algorithms_leave_each_other_theirs(office: Office) -> None:
+    """Else each would read all files again for what the other has forgotten."""
+    office.put("foo-1.zip")
+    for algorithm in ("md5", "sha512", "md5", "sha512"):
+        office.restart([algorithm])
+        office.tick(4)
+
+    fact = office.known("foo-1.zip")
+    assert fact is not None
+    assert set(fact.digests) == {"sha256", "md5", "sha512"}
+    assert office.read == ["foo-1.zip"] * 2
