@@ -249,6 +249,7 @@ class Indexes:
             _source(own or self._own(row)[0]),
             is_mirror=row.type == MIRROR,
             whitelist=frozenset(options_of(row).mirror_whitelist),
+            tells=row.type != DIRECTORY,
         )
 
 

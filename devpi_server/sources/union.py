@@ -38,6 +38,7 @@ class Member:
     whitelist: frozenset[str] = frozenset()  # of a stage: names that mirrors may have, too
     # False: who asks may not see what it holds; mirrors are shut out for it all the same.
     is_shown: bool = True
+    tells: bool = True  # False: it may have one project more at any moment, unnoticed
 
 
 class Union:
@@ -116,7 +117,9 @@ class Union:
         return any({project, EVERYTHING} & member.whitelist for member in deciding)
 
     def _until(self, project: NormalizedName, found: Sequence[tuple[Member, View]]) -> float:
-        """What a mirror says that it does not have, it may have soon: then, now."""
+        """Of what a member does not have, but may have soon: now."""
+        if not all(member.tells for member in self._members):
+            return 0.0
         shown = {member.name for member, _ in found}
         is_private = self._lacks_base or any(not member.is_mirror for member, _ in found)
         are_asked = not is_private or self._is_whitelisted(project)

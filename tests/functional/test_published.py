@@ -204,6 +204,19 @@ def test_what_the_packages_folder_holds_is_not(
     assert ask("/simple/demo/", url, url) == set()
 
 
+def test_what_the_packages_folder_may_hold_at_any_moment_is_not(
+    up: Upstream, front: Make, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A name is upstream's only as long as nobody copies a file of it there."""
+    up.release("demo", "9.0")
+    folder = tmp_path_factory.mktemp("packages")
+    _, ask = front(f"--packages={folder}")
+    ask.alice.ok("PATCH", "/alice/dev", {"bases": "root/packages"})
+
+    assert ask("/simple/demo/", "/root/packages/+simple/demo/", "/alice/dev/+simple/demo/") == set()
+    assert ask(MIRRORED) == PAGE
+
+
 def test_a_held_file_is_published_with_its_metadata(up: Upstream, front: Make) -> None:
     up.release("demo", "1.0")
     app, ask = front()
