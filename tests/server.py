@@ -38,6 +38,7 @@ from devpi_server.services.passwords import Passwords
 from devpi_server.settings import Settings, read
 from devpi_server.store.incoming import NOTE
 from devpi_server.store.meta import Actor, IndexRow
+from devpi_server.web.serve import embedded
 from devpi_server.wiring import build
 
 if TYPE_CHECKING:
@@ -379,6 +380,29 @@ class _HttpAnswer:
     def close(self) -> None:
         self._response.close()
         self._connection.close()
+
+
+class Embedded(Http):
+    """An application of this process behind the HTTP server that comes with it, on a thread."""
+
+    def __init__(self, app: App) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        super().__init__(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        self._server = embedded(app.services, app.services.settings, [listening])
+        self._thread = threading.Thread(target=self._server.run, args=(lambda: None,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.stop()
+        self._thread.join(_PATIENCE)
 
 
 class ServerProcess(Http):

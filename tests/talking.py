@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import TypeVar
-from unittest.mock import patch
-
-from waitress import wasyncore
 
 from devpi_server.web.app import Application
 from devpi_server.web.hot import Environ, StartResponse
@@ -44,14 +40,10 @@ def talk(
         try:
             answers.append(client(address))
         finally:
-            server._stopping = signal.SIGTERM
-            for each in server._servers:
-                each.wake()
+            server.stop()
 
     talking = threading.Thread(target=run)
     talking.start()
-    with patch("signal.signal"):  # those of the tests stay
-        server.run(lambda: None)
+    server.run(lambda: None)
     talking.join(WITHIN)
-    wasyncore.close_all(server._map)
     return answers[0]

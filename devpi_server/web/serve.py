@@ -73,13 +73,9 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
         raise ConfigError([f"--unix-socket: --bottleserver {kind} cannot serve at one"])
     place = _listen(settings)
     if kind == "waitress":
-        intake = Intake(
-            served.incoming.scratch,
-            settings.max_request_body_size,
-            partial(_takes_large, served.app),
-        )
-        server = WaitressServer(served.app, place.sockets, settings.threads, intake)
+        server = embedded(served, settings, place.sockets)
         served.start()
+        server.heed_signals()
         server.run(lambda: announce(place.url), place.leave)
         return 0
     place.leave()
@@ -96,6 +92,16 @@ def serve(served: Served, settings: Settings, announce: Announce) -> int:
         app = _started_where_it_serves(served)
         bottle.run(app, server=kind, host=settings.host, port=place.port, quiet=True)
     return 0
+
+
+def embedded(served: Served, settings: Settings, sockets: list[socket.socket]) -> WaitressServer:
+    """The server that comes with this one, on sockets that listen."""
+    intake = Intake(
+        served.incoming.scratch,
+        settings.max_request_body_size,
+        partial(_takes_large, served.app),
+    )
+    return WaitressServer(served.app, sockets, settings.threads, intake)
 
 
 def _takes_large(app: Application, _method: str, _path: str, headers: Mapping[str, str]) -> bool:

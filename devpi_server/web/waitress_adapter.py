@@ -392,14 +392,17 @@ class WaitressServer:
             self._servers.append(server)
         self._stopping = 0  # or the signal that says so
 
-    def run(self, ready: Callable[[], None], leave: Callable[[], None] = lambda: None) -> None:
-        """Serve until SIGTERM or SIGINT; then finish the requests in flight.
-
-        :param ready: is called once these signals are heeded.
-        :param leave: is called when they have come, before the sockets are closed.
-        """
+    def heed_signals(self) -> None:
+        """From now on, SIGTERM and SIGINT stop it; only for the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+            signal.signal(number, self.stop)
+
+    def run(self, ready: Callable[[], None], leave: Callable[[], None] = lambda: None) -> None:
+        """Serve until stopped; then finish the requests in flight.
+
+        :param ready: is called once the thread that serves is this one.
+        :param leave: is called when it is stopped, before the sockets are closed.
+        """
         for server in self._servers:
             server.io_thread = threading.get_ident()
         ready()
@@ -412,6 +415,7 @@ class WaitressServer:
             server.leave()
         self._drain()
         self._dispatcher.shutdown(cancel_pending=True, timeout=0.1)
+        wasyncore.close_all(self._map)
 
     def _drain(self) -> None:
         """Let each connection have the answers that it waits for."""
@@ -430,7 +434,8 @@ class WaitressServer:
     def _turn(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=hasattr(select, "poll"), map=self._map, count=1)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def stop(self, number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
+        """End ``run``; a handler of signals, and for any thread."""
         # Nothing that could be under way in the code that it interrupts: no log, no lock.
         self._stopping = number
         for server in self._servers:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from putting import NAME, main
-from server import clean_environment
 
-from .test_steps import stepping
+from .test_steps import Stepping
 
 MOST_STEPS = 40
 OLD, NEW = ("old", "old"), ("new", "new")
@@ -24,31 +21,32 @@ def test_an_upload(tmp_path: Path, how: str, before: tuple[str, str] | None, dis
     """The file is there, whole, or not; a signature is never one of another file."""
     folder, armed = tmp_path / "packages", tmp_path / "armed"
     words = [str(folder), str(tmp_path / "data"), how, disk]
-    environment = {**clean_environment(), "PYTHONPATH": str(Path(__file__).parent.parent)}
+    log = tmp_path / "log"
     folder.mkdir()
     armed.touch()
     seen = []
-    for step in range(1, MOST_STEPS):
-        for path in folder.iterdir():
-            path.unlink()
-        if before is not None:
-            (folder / NAME).write_text(before[0])
-            (folder / f"{NAME}.asc").write_text(before[1])
-        command = [sys.executable, *stepping(armed, step, "putting"), *words, "new"]
-        ended = subprocess.run(command, capture_output=True, text=True, env=environment)
-        main([*words, ""])
-        left = {path.name: path.read_text() for path in folder.iterdir()}
-        found = left.pop(NAME, None), left.pop(f"{NAME}.asc", None)
-        assert not left
-        if ended.returncode == 0:
-            assert found == NEW
-            break
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
-        assert found[0] in (before and before[0], "new")
-        if found[0] is not None:
-            assert found[1] in (None, found[0])
-        seen.append(found)
-    else:
-        pytest.fail(f"it takes more than {MOST_STEPS} steps")
+    with Stepping(armed, log, "putting", *words, "new") as uploads:
+        for step in range(1, MOST_STEPS):
+            for path in folder.iterdir():
+                path.unlink()
+            if before is not None:
+                (folder / NAME).write_text(before[0])
+                (folder / f"{NAME}.asc").write_text(before[1])
+            uploads.start(step)
+            code = uploads.ended()
+            main([*words, ""])
+            left = {path.name: path.read_text() for path in folder.iterdir()}
+            found = left.pop(NAME, None), left.pop(f"{NAME}.asc", None)
+            assert not left
+            if code == 0:
+                assert found == NEW
+                break
+            assert code == -signal.SIGKILL, log.read_text()
+            assert found[0] in (before and before[0], "new")
+            if found[0] is not None:
+                assert found[1] in (None, found[0])
+            seen.append(found)
+        else:
+            pytest.fail(f"it takes more than {MOST_STEPS} steps")
 
     assert {found[0] for found in seen} == {before and before[0], "new"}

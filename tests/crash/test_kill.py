@@ -18,7 +18,7 @@ import pytest
 from server import INDEX, BrokenOff, Http, ServerProcess, mirror_of
 from upstream import File, HangInBody, Slow, Upstream
 
-ROUNDS = int(os.environ.get("DEVPI_CRASHES", "25"))
+ROUNDS = int(os.environ.get("DEVPI_CRASHES", "12"))
 SIZES = (2_000, 60_000, 300_000, 3_000_000)  # bytes
 LATEST = 0.06  # seconds after the first request: by then all of it is held
 

@@ -7,6 +7,7 @@ listed whose bytes are not there.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 import pytest
 from fakes import FakeClock
@@ -23,7 +26,6 @@ from server import (
     BrokenOff,
     Http,
     Response,
-    ServerProcess,
     clean_environment,
     mirror_of,
     until,
@@ -34,12 +36,69 @@ from upstream.artefacts import Artefact, sdist, wheel
 
 from devpi_server.cli import export
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Files = dict[str, bytes]  # name → bytes
 HERE = Path(__file__).parent
 MINE = basic("alice", "pw")
 OLD, NEW = wheel("demo", "1.0"), wheel("demo", "1.0", requires=["x"])
 SDIST = sdist("demo", "1.0")
+LISTEN = ("--host=127.0.0.1", "--port=0")
 MOST_STEPS = 60
+
+
+class Stepping:
+    """A program that is run again and again, and killed at a step each time.
+
+    :param armed: the file from whose appearance steps are counted.
+    :param log: for all that it says on stderr.
+    """
+
+    def __init__(self, armed: Path, log: Path, program: str, *words: str) -> None:
+        script = str(HERE / "stepping.py")  # which is to find the package as this test does
+        start = f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
+        with log.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", start, str(armed), program, *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**clean_environment(), "PYTHONPATH": str(HERE.parent)},
+                start_new_session=True,
+                text=True,
+            )
+
+    def start(self, step: int) -> int:
+        """Begin to run it; return the number of its process."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{step}\n")
+        self._process.stdin.flush()
+        return int(self.says("pid "))
+
+    def says(self, start: str) -> str:
+        """What follows in the next line that begins so."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(start):
+                return line.removeprefix(start).strip()
+        raise AssertionError(f"it ended, and never said {start!r}")
+
+    def ended(self) -> int:
+        """Wait until it has; return its exit code."""
+        return int(self.says("ended "))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._process:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class Site:
@@ -71,28 +130,27 @@ class Site:
         shutil.rmtree(self.datadir)
         shutil.copytree(self._saved, self.datadir)
 
-    def is_killed_at(self, step: int, change: Callable[[Http], Response]) -> bool:
+    def stepping(self) -> Stepping:
+        """Servers that die."""
+        return Stepping(self._armed, self._log, "devpi-server", *LISTEN, *self._options)
+
+    def is_killed_at(
+        self, step: int, servers: Stepping, change: Callable[[Http], Response]
+    ) -> bool:
         """Let a server die at this step of the change; False: it took fewer steps."""
-        self._armed.unlink(missing_ok=True)
-        program = stepping(self._armed, step, "devpi-server")
-        with ServerProcess(*self._options, log=self._log, program=program) as server:
-            self._armed.touch()
-            try:
-                answer = change(server)
-            except BrokenOff:
-                server.wait()
-                return True
-            finally:
-                self._armed.unlink()
+        pid = servers.start(step)
+        server = Http(servers.says("serving at url: "))
+        self._armed.touch()
+        try:
+            answer = change(server)
+        except BrokenOff:
+            return servers.ended() == -signal.SIGKILL
+        finally:
+            self._armed.unlink()
+        os.kill(pid, signal.SIGKILL)
+        servers.ended()
         assert answer.status in (200, 201), answer
         return False
-
-
-def stepping(armed: Path, step: int, program: str) -> tuple[str, ...]:
-    """What Python is to run, so that the program dies at this step."""
-    script = str(HERE / "stepping.py")  # which is to find the package as this test does
-    start = f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
-    return "-c", start, str(armed), str(step), program
 
 
 def served(server: App, index: str = "alice/dev") -> Files:
@@ -130,24 +188,25 @@ def kill_at_each_step(
     """After a kill at any step, the index is as it was, or as it is to be."""
     site.save()
     outcomes = []
-    for step in range(1, MOST_STEPS):
-        is_killed = site.is_killed_at(step, change)
-        with site.serve() as server:
-            assert nothing_under_way(site)
-            now = served(server, index)
-        if not is_killed:
-            assert now == after
-            break
-        assert now in (before, after), f"after a kill at step {step}"
-        outcomes.append(now)
-        site.restore()
-    else:
-        pytest.fail(f"it takes more than {MOST_STEPS} steps")
+    with site.stepping() as servers:
+        for step in range(1, MOST_STEPS):
+            is_killed = site.is_killed_at(step, servers, change)
+            with site.serve() as server:
+                assert nothing_under_way(site)
+                now = served(server, index)
+            if not is_killed:
+                assert now == after
+                break
+            assert now in (before, after), f"after a kill at step {step}"
+            outcomes.append(now)
+            site.restore()
+        else:
+            pytest.fail(f"it takes more than {MOST_STEPS} steps")
     assert outcomes[0] == before
     assert len(outcomes) >= 2  # before the commit and after it
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 def test_an_upload(tmp_path: Path) -> None:
     kill_at_each_step(
         Site(tmp_path),
@@ -157,7 +216,7 @@ def test_an_upload(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 def test_an_upload_over_another(tmp_path: Path) -> None:
     site = Site(tmp_path)
     with site.serve() as server:
@@ -171,7 +230,7 @@ def test_an_upload_over_another(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("what", ["/alice/dev/demo/1.0", "/alice/dev"], ids=["version", "index"])
 def test_a_deletion(tmp_path: Path, what: str) -> None:
     """Files of a release, or of an index, go together; their bytes only later."""
@@ -188,7 +247,7 @@ def test_a_deletion(tmp_path: Path, what: str) -> None:
     )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 def test_a_push(tmp_path: Path) -> None:
     """Of several files, over one of them: all of it, or nothing."""
     site = Site(tmp_path)
@@ -207,7 +266,7 @@ def test_a_push(tmp_path: Path) -> None:
         assert served(server) == new
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 def test_a_push_from_a_mirror(tmp_path: Path) -> None:
     """The files are held; their metadata is read from them, and kept."""
     with Upstream() as up:
@@ -225,7 +284,7 @@ def test_a_push_from_a_mirror(tmp_path: Path) -> None:
     kill_at_each_step(site, push, {}, held)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(120)
 def test_an_import(tmp_path: Path) -> None:
     """Killed again and again, a little later each time, it gets there in the end."""
     site = Site(tmp_path)
@@ -236,14 +295,16 @@ def test_an_import(tmp_path: Path) -> None:
     assert export.main(["--datadir", str(site.datadir), str(dump)]) == 0
     armed.touch()
     killed = 0
-    for step in range(3, 3 * MOST_STEPS, 3):
-        program = stepping(armed, step, "devpi-import")
-        command = [sys.executable, *program, "--datadir", str(datadir), str(dump)]
-        ended = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
-        if ended.returncode == 0:
-            break
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
-        killed += 1
+    log = tmp_path / "import.log"
+    words = ("--datadir", str(datadir), str(dump))
+    with Stepping(armed, log, "devpi-import", *words) as imports:
+        for step in range(3, 3 * MOST_STEPS, 3):
+            imports.start(step)
+            code = imports.ended()
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL, log.read_text()
+            killed += 1
 
     assert killed > 3
     server = App("--datadir", str(datadir), "--offline-mode")
@@ -261,16 +322,17 @@ def test_a_change_of_what_another_process_has_published(tmp_path: Path) -> None:
     other = App("--datadir", str(site.datadir), "--offline-mode", "--publish", clock=clock)
     page = site.datadir / "published" / "projects" / "demo" / "alice,dev,+simple,page.html"
     outcomes = set()
-    for step in range(1, MOST_STEPS):
-        clock.now += 10
-        before = other("/alice/dev/+simple/demo/").body
-        until(page.exists)
-        file = OLD if hashlib.sha256(NEW.data).hexdigest() in before.decode() else NEW
-        is_killed = site.is_killed_at(step, uploading(file))
-        now = other("/alice/dev/+simple/demo/").body
-        assert not page.exists() or page.read_bytes() == now, f"after a kill at step {step}"
-        if not is_killed:
-            break
-        outcomes.add(now == before)
+    with site.stepping() as servers:
+        for step in range(1, MOST_STEPS):
+            clock.now += 10
+            before = other("/alice/dev/+simple/demo/").body
+            until(page.exists)
+            file = OLD if hashlib.sha256(NEW.data).hexdigest() in before.decode() else NEW
+            is_killed = site.is_killed_at(step, servers, uploading(file))
+            now = other("/alice/dev/+simple/demo/").body
+            assert not page.exists() or page.read_bytes() == now, f"after a kill at step {step}"
+            if not is_killed:
+                break
+            outcomes.add(now == before)
     other.services.close()
     assert outcomes == {True, False}

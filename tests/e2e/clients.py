@@ -5,6 +5,7 @@ The README is used as it stands: ``readme(…)`` is the block of it that configu
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -191,13 +192,14 @@ class Clients:
         words = " ".join([*requirements, str(python)])
         venv = self._folder / hashlib.sha256(words.encode()).hexdigest()[:12]
         ready = venv / "ready"
-        if not ready.exists():
-            self._desk(UV, "venv", "--quiet", "--clear", "--python", python, venv)
-            self._desk(
-                *(UV, "pip", "install", "--quiet", "--default-index", self._index),
-                *("--python", venv, *requirements),
-            )
-            ready.touch()
+        with _turn(venv.with_suffix(".lock")):
+            if not ready.exists():
+                self._desk(UV, "venv", "--quiet", "--clear", "--python", python, venv)
+                self._desk(
+                    *(UV, "pip", "install", "--quiet", "--default-index", self._index),
+                    *("--python", venv, *requirements),
+                )
+                ready.touch()
         return venv / "bin"
 
     def pip(self) -> Path:
@@ -207,11 +209,20 @@ class Clients:
     def old_pip(self, version: str) -> Path:
         """A pip that any Python can run from its wheel, as ``python <it> install …``."""
         folder = self._folder / f"pip-{version}"
-        self._desk(
-            *(self.pip(), "download", "--quiet", "--no-deps", "--index-url", self._index),
-            *("--dest", folder, f"pip=={version}"),
-        )
+        with _turn(folder.with_suffix(".lock")):
+            self._desk(
+                *(self.pip(), "download", "--quiet", "--no-deps", "--index-url", self._index),
+                *("--dest", folder, f"pip=={version}"),
+            )
         return next(folder.glob("*.whl")) / "pip"
+
+
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    """One after the other: the processes that share the tests share the clients."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def index_of(server: ServerProcess) -> str:

@@ -12,12 +12,12 @@ import pytest
 from server import ServerProcess, mirror_of
 from uploading import basic
 from upstream import Upstream
+from webserver import Nginx
 
 from devpi_server.deploy import environment
 
 from .clients import NOWHERE, Clients, Desk, NewDesk
 from .company import PASSWORD, Company
-from .webserver import Nginx
 
 _HERE = Path(__file__).parent
 
@@ -106,8 +106,15 @@ def desk(new_desk: NewDesk) -> Desk:
 @pytest.fixture(scope="session")
 def clients(live: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Clients:
     """Installs clients, into ``$DEVPI_TEST_CACHE`` if that is set: the next run has them then."""
-    folder = os.environ.get("DEVPI_TEST_CACHE") or tmp_path_factory.mktemp("clients")
-    return Clients(Path(folder), Desk(tmp_path_factory.mktemp("desk")), live)
+    folder = Path(os.environ.get("DEVPI_TEST_CACHE") or _of_all(tmp_path_factory) / "clients")
+    folder.mkdir(exist_ok=True)
+    return Clients(folder, Desk(tmp_path_factory.mktemp("desk")), live)
+
+
+def _of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of all processes that share the tests of this run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_the_article_of_2016(
     need("curl")
     django = pypi.release("Django", "1.8.3").data
     machine = people("machine")
-    www, etc = machine.folder / "srv", machine.folder / "etc"
+    www, etc = machine.folder / "srv", machine.folder.parents[1] / "etc"  # a short path
     port = free_port()
     shell = Shell(machine, clients(*TOOLS), program.parent)
 

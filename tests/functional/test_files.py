@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from server import INDEX, App, BrokenOff, Client, ServerProcess, held, mirror_of, until
+from server import INDEX, App, BrokenOff, Client, Embedded, held, mirror_of, until
 from upstream import (
     Chunked,
     Cut,
@@ -48,11 +48,9 @@ def make(request: pytest.FixtureRequest, up: Upstream, tmp_path: Path) -> Iterat
 
         def start(*options: str) -> Client:
             arguments = mirror_of(up, tmp_path / "data", *options)
-            if request.param == "in process":
-                made = App(*arguments)
-                stack.callback(made.services.close)
-                return made
-            return stack.enter_context(ServerProcess(*arguments, log=tmp_path / "log"))
+            made = App(*arguments)
+            stack.callback(made.services.close)
+            return made if request.param == "in process" else stack.enter_context(Embedded(made))
 
         yield start
 

@@ -440,6 +440,7 @@ def test_gzip_is_decoded_in_small_pieces(up: Upstream, client: RequestsClient) -
         gzip.compress(b"page") + gzip.compress(b"and the rest"),
         b"",
     ],
+    ids=["none", "cut", "cut early", "two", "empty"],  # their bytes have the time in them
 )
 def test_broken_gzip_is_refused(up: Upstream, client: RequestsClient, body: bytes) -> None:
     """What cannot be decoded to its end is no page."""

@@ -164,7 +164,7 @@ def test_a_signal_that_comes_while_a_line_is_logged_is_heeded(
     listening = socket.create_server(("127.0.0.1", 0))
     hot = SimpleNamespace(is_ready=lambda *_: True)
     server = WaitressServer(Application(lambda *_: (), hot, ()), [listening], 1, INTAKE)  # type: ignore[arg-type]
-    server._stop(signal.SIGTERM, None)
+    server.stop(signal.SIGTERM)
     assert server._stopping
     wasyncore.close_all(server._map)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
-
-from server import until
-
-from .clients import free_port, is_served
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,11 +21,16 @@ _BODIES = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 class Nginx:
     """Runs a generated site as long as the context lasts.
 
+    It gets sockets that listen already, as nginx does from the one that it replaces: so the
+    port is nobody else's, and whoever comes early waits.
+
     :param program: its path.
     :param folder: for all that it writes; made here.
     :param site: the configuration; what it says of port 80 is about ``port``.
     :param certificate: files of the certificate and its key, for https in place of http.
     :param user: whose its workers are, if this is root.
+    :param around: what stands in nginx.conf around the site.
+    :param checks: whether ``nginx -t`` is to have no word against it.
     """
 
     def __init__(
@@ -37,9 +40,13 @@ class Nginx:
         site: str,
         certificate: tuple[Path, Path] | None = None,
         user: str = "root",
+        *,
+        around: str = "",
+        checks: bool = True,
     ) -> None:
-        folder.mkdir()
-        self.port = free_port()
+        folder.mkdir(parents=True)
+        self._sockets = _listening()
+        self.port: int = self._sockets[0].getsockname()[1]
         self.log = folder / "error.log"
         if certificate is not None:
             site = _with_https(site, *certificate)
@@ -52,16 +59,32 @@ class Nginx:
         own = f"user {user}; " if os.getuid() == 0 else ""
         (folder / "nginx.conf").write_text(
             f"{own}pid {folder}/pid; error_log {self.log}; daemon off; events {{}}\n"
-            f"http {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
+            f"http {{ access_log off; {temporary} {around} include {folder}/site.conf; }}\n"
         )
         self._command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+        self._checks = checks
+
+    @property
+    def pid(self) -> int:
+        """Of its master."""
+        return self._process.pid
 
     def __enter__(self) -> Self:
-        checked = subprocess.run([*self._command, "-t"], capture_output=True, text=True)
-        assert checked.returncode == 0, checked.stderr
-        assert "warn" not in checked.stderr
-        self._process = subprocess.Popen(self._command)
-        until(lambda: is_served(self.port))
+        inherited = [sock.fileno() for sock in self._sockets]
+        environment = {**os.environ, "NGINX": "".join(f"{each};" for each in inherited)}
+        if self._checks:
+            checked = subprocess.run(
+                [*self._command, "-t"],
+                capture_output=True,
+                text=True,
+                env=environment,
+                pass_fds=inherited,
+            )
+            assert checked.returncode == 0, checked.stderr
+            assert "warn" not in checked.stderr
+        self._process = subprocess.Popen(self._command, env=environment, pass_fds=inherited)
+        for sock in self._sockets:
+            sock.close()
         return self
 
     def __exit__(
@@ -72,6 +95,17 @@ class Nginx:
     ) -> None:
         self._process.terminate()
         self._process.wait(_PATIENCE)
+
+
+def _listening() -> Sequence[socket.socket]:
+    """On all addresses of both kinds, at one port."""
+    while True:
+        first = socket.create_server(("0.0.0.0", 0))
+        try:
+            port = first.getsockname()[1]
+            return first, socket.create_server(("::", port), family=socket.AF_INET6)
+        except OSError:  # somebody has that port there
+            first.close()
 
 
 def _with_https(site: str, certificate: Path, key: Path) -> str:
