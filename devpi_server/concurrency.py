@@ -279,6 +279,11 @@ class BoundedCache(Generic[K, T]):
         with self._lock:
             self._drop(key)
 
+    @property
+    def spent(self) -> int:
+        """Bytes."""
+        return self._spent
+
     def _drop(self, key: K) -> None:
         old = self._items.pop(key, None)
         if old is not None:
@@ -397,24 +402,32 @@ class Supervisor:
 
     def __init__(self) -> None:
         self._stopping: dict[str, threading.Event] = {}
+        self._ticked: dict[str, float] = {}
 
     def start(self, worker: Worker) -> None:
         """Tick now, and then every ``worker.every`` seconds until ``stop``."""
         stopping = self._stopping[worker.name] = threading.Event()
         threading.Thread(
-            target=_run, args=(worker, stopping), name=f"worker-{worker.name}", daemon=True
+            target=self._run, args=(worker, stopping), name=f"worker-{worker.name}", daemon=True
         ).start()
+
+    def ticked(self) -> dict[str, float]:
+        """Name of each worker → seconds since it has last done what it does."""
+        now = time.monotonic()
+        return {name: now - at for name, at in self._ticked.copy().items()}
 
     def stop(self, name: str | None = None) -> None:
         """Let the worker of this name, or none of them, begin another tick."""
         for each in [name] if name is not None else list(self._stopping):
             self._stopping.pop(each).set()
+            self._ticked.pop(each, None)
 
-
-def _run(worker: Worker, stopping: threading.Event) -> None:
-    while not stopping.is_set():
-        try:
-            worker.tick()
-        except Exception:
-            log.exception("worker %s failed, it goes on", worker.name)
-        stopping.wait(worker.every)
+    def _run(self, worker: Worker, stopping: threading.Event) -> None:
+        self._ticked[worker.name] = time.monotonic()
+        while not stopping.is_set():
+            try:
+                worker.tick()
+                self._ticked[worker.name] = time.monotonic()
+            except Exception:
+                log.exception("worker %s failed, it goes on", worker.name)
+            stopping.wait(worker.every)

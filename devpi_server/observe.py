@@ -22,6 +22,16 @@ class Answered(NamedTuple):
     path: str
     status: str  # three digits
     origin: str  # the value of X-Devpi-Cache, or "-"
+    size: int = 0  # bytes of the body, as far as its header tells
+    seconds: float | None = None  # that it took; None: it was ready
+
+
+class Asked(NamedTuple):
+    """Upstream was asked, and has answered or not."""
+
+    what: str  # page, file, size, part or question
+    outcome: str  # fresh, unchanged, absent, or the class of the error
+    seconds: float  # until that was known
 
 
 class Observer(Protocol):
@@ -30,6 +40,35 @@ class Observer(Protocol):
     def answered(self, event: Answered) -> None:
         """A request was answered."""
 
+    def asked(self, event: Asked) -> None:
+        """Upstream was asked."""
+
+
+class Both:
+    """Two observers that are told the same."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._first = first
+        self._second = second
+
+    def answered(self, event: Answered) -> None:
+        self._first.answered(event)
+        self._second.answered(event)
+
+    def asked(self, event: Asked) -> None:
+        self._first.asked(event)
+        self._second.asked(event)
+
+
+class _Nobody:
+    def answered(self, event: Answered) -> None:
+        """Not of interest."""
+
+    def asked(self, event: Asked) -> None:
+        """Nor is this."""
+
+
+UNOBSERVED: Observer = _Nobody()
 
 _EVERY = 0.2  # seconds between two writes
 _WAITING = 100_000  # events that wait to be written; beyond, the oldest are dropped
@@ -53,6 +92,9 @@ class AccessLog:
         self._events.append(event)
         if self._thread is None:
             self._start()
+
+    def asked(self, event: Asked) -> None:
+        """Not of interest: what fails is logged by who has asked."""
 
     def flush(self) -> None:
         """Write all that waits."""

@@ -20,7 +20,7 @@ from devpi_server import settings as server_settings
 from devpi_server import wiring
 from devpi_server.concurrency import Blocking, Clock, Supervisor, Worker
 from devpi_server.errors import ConfigError, StoreError
-from devpi_server.observe import Answered
+from devpi_server.observe import UNOBSERVED
 from devpi_server.pypiserver_options import EVERYBODY, PROXY
 from devpi_server.pypiserver_settings import RunSettings, UpdateSettings
 from devpi_server.services.folder_uploads import FolderUploads
@@ -117,7 +117,7 @@ def build(run: RunSettings, *, clock: Clock = time.time) -> FolderServices:
     )
     behind = None
     if run.fallback == PROXY:
-        behind = wiring.build(settings, clock=clock, observer=_Quiet())
+        behind = wiring.build(settings, clock=clock, observer=UNOBSERVED)
         app = proxied(app, behind.app, folder, gate, run.base_url)
     name = blake2b(repr((run.roots, run.algorithm)).encode(), digest_size=8).hexdigest()
     workers: list[Worker] = [Watch(name, folders)]
@@ -151,13 +151,6 @@ def outdated(
     held = newest(folders.everything(), settings.ignored)
     client = RequestsClient(timeout=_TIMEOUT, clock=clock, urls=[settings.index])
     return held, Updates(client, settings.index, allow_unstable=settings.allow_unstable)
-
-
-class _Quiet:
-    """Requests are logged by who serves them, not by who is behind."""
-
-    def answered(self, event: Answered) -> None:
-        """No word of it."""
 
 
 def _settings(run: RunSettings) -> Settings:

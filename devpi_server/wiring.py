@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from devpi_server import mirror_settings
 from devpi_server.concurrency import Blocking, Clock, Crew, Supervisor, Worker
 from devpi_server.errors import ConfigError, Refused, StoreError
 from devpi_server.mirror_settings import MirrorSettings
-from devpi_server.observe import AccessLog, Observer
+from devpi_server.observe import UNOBSERVED, AccessLog, Both, Observer
 from devpi_server.services import founding
 from devpi_server.services.access import Access
 from devpi_server.services.accounts import Accounts
+from devpi_server.services.counting import Counts
 from devpi_server.services.docs import Docs
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.folder_uploads import FolderUploads
@@ -31,6 +32,7 @@ from devpi_server.services.indexes import NOT_CONFIGURED, Configured, Indexes, M
 from devpi_server.services.listings import Listings
 from devpi_server.services.local import Local
 from devpi_server.services.logins import LoginTokens
+from devpi_server.services.metrics import Gauges, Metrics
 from devpi_server.services.pages import Pages
 from devpi_server.services.passwords import Passwords
 from devpi_server.services.picking import Fetching
@@ -79,6 +81,7 @@ from devpi_server.upstream.crawl import Crawling
 from devpi_server.upstream.files import FileFetcher
 from devpi_server.upstream.flat import Flat
 from devpi_server.upstream.memory import settle_in
+from devpi_server.upstream.observed import Observed
 from devpi_server.upstream.origins import Origins
 from devpi_server.upstream.pages import PageCache
 from devpi_server.upstream.publish import HttpPublisher
@@ -127,7 +130,7 @@ class Services:
     own_workers: Sequence[Worker]
     closers: Sequence[Callable[[], None]]
     mirrors: _Mirrors
-    supervisor: Supervisor = field(default_factory=Supervisor)
+    supervisor: Supervisor
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -184,7 +187,8 @@ def build(
     :raises ConfigError: the data directory cannot be used.
     """
     store = _open_store(settings.datadir, clock)
-    mirrors = _Mirrors(settings, store, clock)
+    counts, supervisor = Counts(), Supervisor()
+    mirrors = _Mirrors(settings, store, clock, counts)
     founding.found(store.meta, clock)
     packages = _packages(settings, store, clock)
     indexes = _indexes(settings, store, mirrors, packages)
@@ -196,6 +200,14 @@ def build(
     results = Results(store.meta, store.blobs, indexes, clock)
     downloads = Downloads(indexes)
     pages = Pages()
+    status = Status(mirrors.status, store.meta, indexes, clock)
+    gauges = Gauges(
+        memory_of_pages=lambda: pages.memory,
+        arriving=mirrors.arriving,
+        passed_over=mirrors.passed_over,
+        ticked=supervisor.ticked,
+        datadir=settings.datadir,
+    )
     # A quarter of the threads is kept for requests that need no upstream.
     places = Blocking(max(1, settings.threads * 3 // 4))
     push = Push(
@@ -223,10 +235,11 @@ def build(
         listings=Listings(indexes, settings.datadir / "lists", store.incoming),
         downloads=downloads,
         places=places,
-        observer=observer or AccessLog(sys.stderr),
+        observer=Both(observer or AccessLog(sys.stderr), counts),
         clock=clock,
         identity=Identity(store.meta),
-        status=Status(mirrors.status, store.meta, indexes, clock),
+        status=status,
+        metrics=Metrics(counts, gauges, status),
         outside_url=settings.outside_url,
         absolute_urls=settings.absolute_urls,
         trusted_proxy=settings.trusted_proxy,
@@ -259,6 +272,7 @@ def build(
         own_workers,
         closers,
         mirrors,
+        supervisor,
     )
 
 
@@ -266,7 +280,7 @@ class Tools:
     """What commands work with: the data directory, without a server around it."""
 
     def __init__(self, settings: Settings, store: _Store, clock: Clock) -> None:
-        self._mirrors = _Mirrors(settings, store, clock)
+        self._mirrors = _Mirrors(settings, store, clock, UNOBSERVED)
         self._store = store
         self.settings = settings
         self.clock = clock
@@ -467,7 +481,8 @@ def in_wrappers(
 class _Mirrors:
     """``Mirrors``: one wiring for each row, as long as its options are the same."""
 
-    def __init__(self, settings: Settings, store: _Store, clock: Clock) -> None:
+    def __init__(self, settings: Settings, store: _Store, clock: Clock, observer: Observer) -> None:
+        self._observer = observer
         self._settings = settings
         self._configured = {each.name: each for each in settings.mirrors}
         self._store = store
@@ -540,6 +555,14 @@ class _Mirrors:
         """What ``/+status`` says of them."""
         return [wiring.status() for wiring in self._wirings.values()]
 
+    def arriving(self) -> int:
+        """How many downloads are under way."""
+        return sum(wiring.arriving for wiring in list(self._wirings.values()))
+
+    def passed_over(self) -> int:
+        """How many addresses of upstreams are out of order."""
+        return sum(wiring.passed_over for wiring in list(self._wirings.values()))
+
     def settle(self, deadline: float) -> None:
         """Finish what cannot be left half-done, until the deadline of the monotonic clock."""
         for wiring in list(self._wirings.values()):
@@ -557,7 +580,7 @@ class _Mirrors:
     def _wiring(self, identity: _Identity) -> _MirrorWiring:
         wiring = self._wirings.get(identity)
         if wiring is None:
-            made = _MirrorWiring(self._settings, identity, self._store, self._clock)
+            made = _MirrorWiring(self._settings, identity, self._store, self._clock, self._observer)
             wiring = self._wirings.setdefault(identity, made)
             if wiring is not made:  # another thread was quicker
                 made.close()
@@ -611,7 +634,12 @@ class _MirrorWiring:
     """The parts of one mirror: what it stores, how it asks, what runs in the background."""
 
     def __init__(
-        self, settings: Settings, identity: _Identity, store: _Store, clock: Clock
+        self,
+        settings: Settings,
+        identity: _Identity,
+        store: _Store,
+        clock: Clock,
+        observer: Observer,
     ) -> None:
         self._mirror = mirror = identity.settings
         self.name = mirror.name
@@ -620,7 +648,7 @@ class _MirrorWiring:
         self._clock = clock
         self._folder = folder = store.mirrors.of(mirror.name, identity.row_id)
         self._bare = way_out(settings, mirror, clock)
-        self._client = in_wrappers(self._bare, settings, mirror, clock)
+        self._client = in_wrappers(Observed(self._bare, observer), settings, mirror, clock)
         self._leaders: list[Leader] = []
         # The client knows the credentials; nothing else does, so they reach no disk and no log.
         self._origins = Origins([without_userinfo(url) for url in mirror.urls], clock)
@@ -719,6 +747,16 @@ class _MirrorWiring:
     def status(self) -> MirrorStatus:
         """What ``/+status`` says of it."""
         return MirrorStatus(self.name, self._origins.first, self._feed)
+
+    @property
+    def arriving(self) -> int:
+        """How many downloads are under way."""
+        return self._source.files.arriving
+
+    @property
+    def passed_over(self) -> int:
+        """How many of its addresses are out of order."""
+        return self._origins.passed_over()
 
     @cached_property
     def workers(self) -> Sequence[Worker]:

@@ -33,7 +33,7 @@ from argon2 import PasswordHasher
 from upstream import Headers, Upstream
 
 from devpi_server.concurrency import Clock
-from devpi_server.observe import Answered
+from devpi_server.observe import Answered, Asked
 from devpi_server.services.passwords import Passwords
 from devpi_server.settings import Settings, read
 from devpi_server.store.incoming import NOTE
@@ -186,6 +186,9 @@ class App(Client):
 
     def answered(self, event: Answered) -> None:
         self.events.append(event)
+
+    def asked(self, event: Asked) -> None:
+        """What upstream is asked, tests ask upstream."""
 
     def open(
         self,

@@ -39,6 +39,7 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "bcrypt": "services/htpasswd.py",
     "bottle": "web/",
     "itsdangerous": "services/logins.py",
+    "prometheus_client": "services/metrics.py",
     "passlib": "services/htpasswd.py",
     "requests": REQUESTS,
     "urllib3": REQUESTS,

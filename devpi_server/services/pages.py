@@ -58,6 +58,11 @@ class Pages:
         self._held: BoundedCache[PageKey, Rendered] = BoundedCache(_BUDGET)
         self._flights: SingleFlight[Rendered] = SingleFlight(Crew("render", 2))
 
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that they take."""
+        return self._held.spent
+
     def held(self, key: PageKey) -> Rendered | None:
         """What was rendered last for the key; whether it is current, its stamp says."""
         return self._held.get(key)

@@ -80,6 +80,11 @@ class FileFetcher:
         self._guard = threading.Lock()
         self._under_way: dict[str, Arriving] = {}
 
+    @property
+    def arriving(self) -> int:
+        """How many downloads are under way."""
+        return len(self._under_way)
+
     def find(self, path: str) -> tuple[HeldFile, Blob] | None:
         """The file, if it is held. No network.
 

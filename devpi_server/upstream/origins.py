@@ -42,6 +42,12 @@ class Origins:
         with self._guard:
             return sorted(self._breakers, key=lambda url: self._breakers[url].until > now)
 
+    def passed_over(self) -> int:
+        """How many of them are out of order now."""
+        now = self._clock()
+        with self._guard:
+            return sum(breaker.until > now for breaker in self._breakers.values())
+
     def failed(self, url: str, error: UpstreamError) -> None:
         """This is what came of asking the address."""
         if not isinstance(error, _OUT_OF_ORDER):

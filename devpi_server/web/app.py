@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from devpi_server.services.index_config import IndexConfig
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.listings import Listings
 from devpi_server.services.local import Local
+from devpi_server.services.metrics import Metrics
 from devpi_server.services.pages import Pages
 from devpi_server.services.prefetch_requests import PrefetchRequests
 from devpi_server.services.promises import Promises
@@ -43,6 +45,8 @@ from devpi_server.web.uploads import UploadForms
 
 # Set in the environ by a server that knows a better way to wait than to block a thread.
 PATIENCE = "devpi.patience"
+# Set by a server that runs a request several times: when it ran first, by the monotonic clock.
+BEGIN = "devpi.begin"
 
 _PYPI = "root/pypi"
 # What begins with a plus is ours, and so are the words at which we serve something else.
@@ -96,6 +100,7 @@ def routes(
     return [
         Route("/", "user_list", lambda: home(people, front)),
         Route("/+status", "status", ops.status),
+        Route("/+metrics", "status", ops.metrics),
         # What devpi-client asks first, and who it says that it is.
         Route("/+api", "api", people.api),
         Route("/<user>/+api", "api", people.api),
@@ -237,6 +242,7 @@ def application(
     observer: Observer,
     clock: Clock,
     status: Status,
+    metrics: Metrics,
     identity: Identity,
     outside_url: str | None,
     absolute_urls: bool,
@@ -257,7 +263,7 @@ def application(
     guard = AccessPlugin(access, accounts)
     own = IndexesApi(indexes, config, simple, incoming.spool)
     projects = ProjectsApi(indexes, releases, simple)
-    ops = Ops(status)
+    ops = Ops(status, metrics)
     cache = Pypicache(front, indexes, local, simple, files, prefetches, folder, snapshots, blobs)
     all_routes = routes(
         simple, files, ops, people, forms, docs, own, projects, pushes, search, guard, cache
@@ -333,9 +339,12 @@ def _without_bad_bytes(app: WSGIApp) -> WSGIApp:
 
 def _observed(app: WSGIApp, observer: Observer, clock: Clock) -> WSGIApp:
     def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        begin: float = environ.get(BEGIN) or time.monotonic()
+
         def start(status: str, headers: list[tuple[str, str]], *rest: object) -> object:
             origin = next((value for name, value in headers if name == "X-Devpi-Cache"), "-")
-            observer.answered(event(environ, status, origin, clock))
+            took = time.monotonic() - begin
+            observer.answered(event(environ, status, origin, clock, headers, took))
             return start_response(status, headers, *rest)
 
         return app(environ, start)

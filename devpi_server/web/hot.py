@@ -112,7 +112,7 @@ class Hot:
         except (DevpiError, OSError):  # the long way finds out what to say
             return None
         if answer is not None:
-            seen = event(environ, answer.status, Origin.HIT.value, self._clock)
+            seen = event(environ, answer.status, Origin.HIT.value, self._clock, answer.headers)
             self._observer.answered(seen)
         return answer
 
@@ -161,7 +161,8 @@ class Hot:
         if self._promises is not None:
             self._promises.offer_page(environ["PATH_INFO"], known.key)
         answer = page_answer(rendered, known.content_type, known.key, view.origin, environ)
-        self._observer.answered(event(environ, answer[0], view.origin.value, self._clock))
+        seen = event(environ, answer[0], view.origin.value, self._clock, answer[1])
+        self._observer.answered(seen)
         return answer
 
 
@@ -220,8 +221,20 @@ def page_headers(tag: str, origin: Origin, *, is_public: bool) -> dict[str, str]
     }
 
 
-def event(environ: Environ, status: str, origin: str, clock: Clock) -> Answered:
+def event(
+    environ: Environ,
+    status: str,
+    origin: str,
+    clock: Clock,
+    headers: Headers,
+    seconds: float | None = None,
+) -> Answered:
     """What an observer is told of an answered request."""
+    size = 0
+    if environ["REQUEST_METHOD"] != "HEAD":
+        for name, value in headers:
+            if name == "Content-Length":
+                size = int(value)
     return Answered(
         clock(),
         environ.get("REMOTE_ADDR", "-"),
@@ -229,4 +242,6 @@ def event(environ: Environ, status: str, origin: str, clock: Clock) -> Answered:
         environ["PATH_INFO"],
         status[:3],
         origin,
+        size,
+        seconds,
     )

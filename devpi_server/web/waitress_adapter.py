@@ -50,7 +50,7 @@ from waitress.task import ThreadedTaskDispatcher, WSGITask
 
 from devpi_server.concurrency import Alarm
 from devpi_server.errors import Unreachable, UpstreamError
-from devpi_server.web.app import PATIENCE, Application
+from devpi_server.web.app import BEGIN, PATIENCE, Application
 from devpi_server.web.files import SENDS_READERS, Sending
 from devpi_server.web.hot import ONLY_HOT, Environ, NotHot, Readiness
 from devpi_server.web.intake import Intake, Request, Rest, Withheld
@@ -80,6 +80,7 @@ class Parking:
 
     def __init__(self) -> None:
         self._waited_for: dict[Hashable, Future[Any]] = {}
+        self.begin = time.monotonic()
 
     def recall(self, key: Hashable) -> Future[Any] | None:
         return self._waited_for.get(key)
@@ -135,7 +136,8 @@ class _Task(WSGITask):  # type: ignore[misc]
     def get_environment(self) -> Environ:
         environ: Environ = super().get_environment()
         if self.request.command in ("GET", "HEAD"):
-            environ[PATIENCE] = _patience_of(self.request)
+            environ[PATIENCE] = patience = _patience_of(self.request)
+            environ[BEGIN] = patience.begin
         environ[SENDS_READERS] = True
         environ[ONLY_HOT] = self.channel.server.is_io_thread()
         environ["wsgi.file_wrapper"] = self._wrap
