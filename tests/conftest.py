@@ -16,6 +16,14 @@ class NotLoopback(RuntimeError):
     """Not an OSError: the code under test must not take it for a network failure."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--through",
+        choices=["nginx"],
+        help="what stands in front of the servers of tests/functional",
+    )
+
+
 @pytest.fixture
 def need() -> Callable[[str], str]:
     """``need("nginx")``: the path of a program, else the test is skipped.

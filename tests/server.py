@@ -14,17 +14,18 @@ import os
 import re
 import signal
 import socket
+import string
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 JSON = "application/vnd.pypi.simple.v1+json"
 INDEX = "/root/pypi/+simple/"
 _PATIENCE = 60.0  # seconds until a test gives up; none is to come near
+# By this header, tests say from which address they come, where something in front believes it.
+CLIENT = "X-Test-Client"
 _TICK = 0.003  # seconds between two looks
 
 
@@ -155,6 +158,18 @@ class Client:
         return url
 
 
+class Front(Protocol):
+    """What may stand in front of servers while the tests run."""
+
+    words: Sequence[str]  # options that a server needs then
+
+    def of_app(self, app: App, stack: ExitStack) -> Client:
+        """A client of what is in front of the application until the stack is closed."""
+
+    def of_process(self, server: ServerProcess, stack: ExitStack) -> Client:
+        """A client of what is in front of the server until the stack is closed."""
+
+
 # In process
 
 
@@ -166,6 +181,7 @@ class App(Client):
     """
 
     client_address = "127.0.0.1"
+    front: ClassVar[Front | None] = None  # whatever is asked goes through it
 
     def __init__(
         self,
@@ -173,6 +189,11 @@ class App(Client):
         clock: Clock = time.time,
         adjust: Callable[[Settings], Settings] = lambda settings: settings,
     ) -> None:
+        if self.front is not None:
+            options = (*self.front.words, *options)
+        self.options = options
+        self.clock = clock
+        self._reached: list[Client] = []
         settings = adjust(read(options, environ={}))
         self.datadir = settings.datadir
         self.events: list[Answered] = []
@@ -198,11 +219,24 @@ class App(Client):
         method: str = "GET",
         body: bytes | None = None,
     ) -> Answer:
+        if self.front is not None:
+            return self._open_through(self.front, path, headers or {}, method, body)
         environ = environ_of(path, headers or {}, method, body)
         environ["REMOTE_ADDR"] = self.client_address
         # The checker of WSGI knows no methods but those of HTTP.
         app = self.services.app if method == "PUSH" else self.app
         return _AppAnswer(app, environ)
+
+    def _open_through(
+        self, front: Front, path: str, headers: Mapping[str, str], method: str, body: bytes | None
+    ) -> Answer:
+        if not self._reached:
+            stack = ExitStack()
+            self._reached.append(front.of_app(self, stack))
+            self.services.closers.insert(0, stack.close)  # type: ignore[attr-defined]
+        sent = {"Host": "127.0.0.1", CLIENT: self.client_address, **headers}
+        path = quote(path, safe=string.punctuation)  # in process, anything can be in a path
+        return self._reached[0].open(path, sent, method=method, body=body)
 
     def add_index(self, name: str, **options: object) -> None:
         """Add a stage behind the server's back; its user is there."""
@@ -358,7 +392,8 @@ class _HttpAnswer:
     ) -> None:
         self._connection = connection
         try:
-            connection.putrequest(method, path, skip_accept_encoding=True)
+            has_host = "Host" in headers
+            connection.putrequest(method, path, skip_host=has_host, skip_accept_encoding=True)
             for name, value in headers.items():
                 connection.putheader(name, value)
             if body is not None:
@@ -416,10 +451,15 @@ class ServerProcess(Http):
     :param program: what Python is to run.
     """
 
+    front: ClassVar[Front | None] = None  # all but what tests send by themselves goes through it
+
     def __init__(
         self, *options: str, log: Path, program: Sequence[str] = ("-m", "devpi_server")
     ) -> None:
         self.log = log
+        if self.front is not None:
+            options = (*self.front.words, *options)
+        self.options = options
         command = [sys.executable, *program, "--host", "127.0.0.1", "--port", "0"]
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -437,6 +477,22 @@ class ServerProcess(Http):
             self.kill()
             raise RuntimeError(f"it said {line!r}; its log:\n{log.read_text()}")
         super().__init__(match[1])
+        self._reached: list[Client] = []
+        self._ways = ExitStack()
+
+    def open(
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+    ) -> Answer:
+        if self.front is None:
+            return super().open(path, headers, method=method, body=body)
+        if not self._reached:
+            self._reached.append(self.front.of_process(self, self._ways))
+        return self._reached[0].open(path, headers, method=method, body=body)
 
     @property
     def pid(self) -> int:
@@ -479,6 +535,7 @@ class ServerProcess(Http):
     ) -> None:
         if self._process.returncode is None:
             self.kill()
+        self._ways.close()
 
 
 def clean_environment() -> dict[str, str]:

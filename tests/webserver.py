@@ -82,7 +82,10 @@ class Nginx:
             )
             assert checked.returncode == 0, checked.stderr
             assert "warn" not in checked.stderr
-        self._process = subprocess.Popen(self._command, env=environment, pass_fds=inherited)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=environment, pass_fds=inherited, stderr=log
+            )
         for sock in self._sockets:
             sock.close()
         return self

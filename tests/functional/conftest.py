@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,31 @@ import pytest
 from commanding import Shell
 from fakes import FakeClock
 from server import App, ServerProcess, mirror_of
+from through import ThroughNginx
 from upstream import Upstream
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _way(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """The way to servers: straight, or ``--through nginx``, of which the tests know nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--through") is not None:
+            program = shutil.which("nginx")
+            assert program is not None, "nginx is not installed"
+            front = ThroughNginx(program, tmp_path_factory.mktemp("nginx"))
+            for kind in (App, ServerProcess):
+                patch.setattr(kind, "front", front)
+        yield
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Through nginx, leave out what cannot be said of a server behind another one."""
+    if config.getoption("--through") is not None:
+        away = [item for item in items if item.get_closest_marker("straight")]
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if item not in away]
 
 
 @pytest.fixture

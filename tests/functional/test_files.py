@@ -41,7 +41,10 @@ SMALL, LARGE = 10_000, 1_000_000  # bytes: held back whole, and streamed
 Make = Callable[..., Client]
 
 
-@pytest.fixture(params=["in process", "waitress"])
+OVER_HTTP = pytest.param("waitress", marks=pytest.mark.straight("the other is behind it then"))
+
+
+@pytest.fixture(params=["in process", OVER_HTTP])
 def make(request: pytest.FixtureRequest, up: Upstream, tmp_path: Path) -> Iterator[Make]:
     """Make a server; another one shares the data directory."""
     with ExitStack() as stack:
@@ -431,7 +434,7 @@ def test_bytes_flow_before_the_file_is_complete(up: Upstream, server: Client) ->
     path = server.address("demo", file.filename)
     rule = up.fail("/packages/", HangInBody(LARGE // 2))
     with closing(server.open(path)) as answer:
-        start = answer.read(LARGE // 2)
+        start = answer.read(LARGE // 4)
         rule.remove()
 
         assert start + answer.read() == file.data
@@ -982,7 +985,7 @@ ATTACKS = [
 def test_no_address_reaches_beyond_the_index(
     up: Upstream, app: Callable[..., App], datadir: Path, attack: str
 ) -> None:
-    """Whatever stands in an address, it is 404, makes no file and asks no other host."""
+    """Whatever stands in an address, it is refused, makes no file and asks no other host."""
     file = up.release("demo", "1.0")
     server = app()
     (datadir / "secret").write_text("sesame")
@@ -999,7 +1002,7 @@ def test_no_address_reaches_beyond_the_index(
     ):
         for method in ("GET", "HEAD"):
             answer = server(path, method=method)
-            assert answer.status in {404, 405}
+            assert answer.status in {400, 404, 405}
             assert b"sesame" not in answer.body
     assert held(datadir) == before
     assert {request.path for request in up.requests} <= {"/simple/demo/"} | {

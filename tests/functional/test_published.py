@@ -66,6 +66,7 @@ def test_a_page_that_anybody_may_read_is_published(up: Upstream, front: Make) ->
     assert ask() == PAGE | {",,simple,page.json", ",,simple,page.json.gz"}
 
 
+@pytest.mark.straight("nginx needs the option")
 def test_without_the_option_nothing_is(up: Upstream, app: Callable[..., App]) -> None:
     up.release("demo", "1.0")
 
