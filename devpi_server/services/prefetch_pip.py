@@ -89,7 +89,7 @@ class Pip:
             place = Path(folder)
             code = self._run(self._command(order, place), place)
             if code:
-                raise BadRequest(_reason(_end_of(place / "said"), order.wanted))
+                raise BadRequest(reason_of(_end_of(place / "said"), order.wanted))
             return list(_report(place / "report"))
 
     def _command(self, order: Order, place: Path) -> list[str]:
@@ -163,8 +163,11 @@ def _end_of(path: Path) -> str:
         return file.read().decode("utf-8", "replace")
 
 
-def _reason(said: str, wanted: Sequence[str]) -> str:
-    """Why pip has failed, in one line."""
+def reason_of(said: str, wanted: Sequence[str]) -> str:
+    """Why pip has failed, in one line, of all that it has said.
+
+    :param wanted: the lines that it was given.
+    """
 
     def line(found: re.Match[str]) -> str:
         number = int(found[1])
@@ -172,7 +175,8 @@ def _reason(said: str, wanted: Sequence[str]) -> str:
 
     errors = [_PLACE.sub(line, error) for error in _ERROR.findall(said)]
     reasons = [error for error in errors if not error.startswith(_NO_REASONS)]
-    found = (reasons or errors or ["it has failed and does not say why"])[0]
+    last = said.strip().rpartition("\n")[2]  # of a traceback, or of a Python without pip
+    found = (reasons or [last])[0] or "it has failed and does not say why"
     found = re.sub(r" \(from [^)]*\)(?: \(from [^)]*\))*", "", found)
     return f"pip: {shown(found)}"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from commanding import Shell, Told
+from people import root_of
 from server import App, clean_environment, held, mirror_of
 from upstream import Status, Upstream, artefacts
 
@@ -130,6 +131,24 @@ def test_a_file_with_another_hash_is_not_the_one_that_is_locked(
     assert reason(told, "demo 1.0") == "no file of demo 1.0 has one of its hashes"
 
 
+def test_what_was_broken_off_goes_on(run: Run, up: Upstream, file: Callable[..., Path]) -> None:
+    for number in range(6):
+        up.release(f"demo{number}", "1.0")
+    lock = file(uv_lock(up, *(f"demo{number}" for number in range(6))), "uv.lock")
+    up.fail(re.compile(r"/packages/.*demo[345]"), Status(503))
+
+    first = run(lock, "--json")
+    up.heal()
+    second = run(lock, "--json")
+
+    assert sorted(results(first).values()) == ["cached"] * 3 + ["failed"] * 3
+    assert (first.code, second.code) == (1, 0)
+    assert [results(second)[f"demo{number} 1.0"] for number in range(6)] == [
+        *["already there"] * 3,
+        *["cached"] * 3,
+    ]
+
+
 def test_of_a_lock_each_target_gets_the_file_that_it_takes(
     run: Run, up: Upstream, file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -149,6 +168,8 @@ def test_of_a_lock_each_target_gets_the_file_that_it_takes(
         "manylinux_2_17_x86_64.whl",
     }
     assert len(files("--all-platforms")) == 4
+    assert len(files("--all-platforms", "--python-version=3.12")) == 4
+    assert files("--all-platforms", "--python-version=3.11") == set()
     assert files("--python-version=3.11", "--platform=windows") == set()
     assert not held(tmp_path / "data")
 
@@ -300,6 +321,22 @@ def test_a_project_is_asked_what_it_requires(run: Run, up: Upstream, tmp_path: P
 
 
 # The command
+
+
+def test_any_index_will_do_also_one_that_is_closed(
+    run: Run, up: Upstream, file: Callable[..., Path], app: Callable[..., App]
+) -> None:
+    server = app()
+    server.add_index("root/dev", bases=["root/pypi"], acl_read=["root"])
+    up.release("needed", "1.0")
+    root_of(server).upload("root/dev", artefacts.wheel("own", "1.0", requires=["needed"]))
+
+    told = run(file("own\n"), "--json", "--index=root/dev")
+
+    assert results(told) == {"own": "already there", "needed 1.0": "cached"}
+    assert run(file("own\n"), "--index=root/none").err == (
+        "devpi-server prefetch: error: The stage root/none could not be found.\n"
+    )
 
 
 def test_a_running_server_is_no_obstacle(
