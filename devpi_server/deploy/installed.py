@@ -210,11 +210,16 @@ def checkout(package: Path, pyproject: Path) -> Bundle:
     lines += [f"Requires-Python: {project['requires-python']}"]
     lines += [f"Provides-Extra: {extra}" for extra in project.get("optional-dependencies", {})]
     lines += [f"Requires-Dist: {need}" for need in requires]
-    scripts = [f"{name} = {entry}" for name, entry in project.get("scripts", {}).items()]
+    groups = {"console_scripts": project.get("scripts", {}), **project.get("entry-points", {})}
+    points = [
+        line
+        for group, entries in groups.items()
+        for line in (f"[{group}]", *(f"{name} = {entry}" for name, entry in entries.items()), "")
+    ]
     info = info_folder(project["name"], version)
     made = {
         f"{info}/METADATA": "\n".join([*lines, ""]).encode(),
         f"{info}/WHEEL": _WHEEL,
-        f"{info}/entry_points.txt": "\n".join(["[console_scripts]", *scripts, ""]).encode(),
+        f"{info}/entry_points.txt": "\n".join(points).encode(),
     }
     return Bundle(project["name"], version, (*_tree(package), *made.items()), tuple(requires))

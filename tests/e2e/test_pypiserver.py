@@ -18,7 +18,7 @@ from upstream import Upstream, artefacts
 
 from devpi_server import __version__
 
-from .clients import TOOLS, Clients, Desk, Shell, free_port, is_served
+from .clients import TOOLS, UV, Clients, Desk, Shell, free_port, is_served
 
 _OLD_SETUPTOOLS = ("setuptools==41.1.0", "wheel==0.37.*")
 _SETUP = """\
@@ -49,6 +49,38 @@ password:nothing
 repository: http://localhost:{port}
 username: someone
 password: secret
+"""
+
+_PASTE = """\
+[composite:main]
+use = egg:Paste#urlmap
+/unstable/ = unstable
+/ = stable
+
+[app:stable]
+use = egg:devpi-server#pypiserver
+root = ~/stable-packages
+redirect_to_fallback = off
+
+[app:unstable]
+use = egg:devpi-server#pypiserver
+root = ~/stable-packages
+   ~/unstable-packages
+redirect_to_fallback = off
+"""
+_ASK = """\
+import os
+from wsgiref.util import setup_testing_defaults
+from paste.deploy import loadapp
+
+app = loadapp("config:paste.ini", relative_to=os.getcwd())
+for path in ("", "/unstable"):
+    for name in ("stable", "unstable"):
+        environ = {"SCRIPT_NAME": "", "PATH_INFO": f"{path}/simple/{name}/"}
+        setup_testing_defaults(environ)
+        said = []
+        b"".join(app(environ, lambda status, headers, *rest: said.append(status)))
+        print(f"{path}/simple/{name}/", said[0][:3])
 """
 
 
@@ -133,7 +165,8 @@ def _install(shell: Shell, port: int, index: str) -> None:
     # What the server does not have, it sends clients elsewhere for; also without "simple".
     shell(f"{_DIRECT} pip install --index-url {at} --target four copied theirs")
     shell(f"pip install --index-url http://localhost:{port}/ --target five copied")
-    for target in ("one", "two", "three", "four", "five"):
+    shell(f"{UV} pip install --no-config --index-url {at} --target six copied")
+    for target in ("one", "two", "three", "four", "five", "six"):
         assert list((shell.desk.folder / target).glob("copied*")), target
 
 
@@ -207,3 +240,25 @@ def test_the_applications_of_the_readme(
         for _ in range(12):
             assert hrefs(server("/simple/").body) == ["experimental/", "packages/"]
         assert server("/simple/missing/").status == 404
+
+
+def test_the_paste_file_of_the_readme(
+    program: Path, new_desk: Callable[[], Desk], clients: Clients
+) -> None:
+    """Stable and unstable packages on different paths, of one process."""
+    desk = new_desk()
+    for name in ("stable", "unstable"):
+        wheel = artefacts.wheel(name, "1.0")
+        (desk.home / f"{name}-packages").mkdir()
+        (desk.home / f"{name}-packages" / wheel.filename).write_bytes(wheel.data)
+    desk.write("paste.ini", _PASTE)
+    desk.write("ask.py", _ASK)
+    site = next((program.parent.parent / "lib").glob("python*/site-packages"))
+    python = clients("PasteDeploy", "Paste", "setuptools<81") / "python"
+
+    assert desk(python, "-W", "ignore", "ask.py", PYTHONPATH=str(site)).splitlines() == [
+        "/simple/stable/ 200",
+        "/simple/unstable/ 404",
+        "/unstable/simple/stable/ 200",
+        "/unstable/simple/unstable/ 200",
+    ]
