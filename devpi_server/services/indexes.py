@@ -103,6 +103,12 @@ class Index:
         return len(self.members) > 1 or self.lacks_base
 
     @property
+    def is_near(self) -> bool:
+        """Whether it can be asked for what is held without waiting for another machine."""
+        sources = (member.source for member in self.members)
+        return all(each.folders.are_near for each in sources if isinstance(each, Directory))
+
+    @property
     def is_public(self) -> bool:
         """Whether anybody may read all of it."""
         return all(options.is_public for options in self.readers.values())

@@ -84,7 +84,7 @@ class PackageFolder:
 
     def is_at_hand(self, project: NormalizedName) -> bool:
         """Whether nobody who asks for a page or a file of the project has to wait."""
-        return self.directory.folders.is_listed_for(project)
+        return self.directory.folders.is_at_hand(project)
 
     def projects(self, key: PageKey) -> Rendered:
         """The list of projects.

@@ -46,6 +46,7 @@ from devpi_server.store.foldercatalogue import Catalogue, Member
 from devpi_server.store.folderfiles import Contents, File, Files
 from devpi_server.store.folderlistings import Listings
 from devpi_server.store.foldertree import Node, Timer
+from devpi_server.store.mounts import is_near
 
 
 class Folders:
@@ -61,6 +62,7 @@ class Folders:
         self, roots: Sequence[Path], *, clock: Clock, timer: Timer = time.monotonic
     ) -> None:
         self.roots = tuple(os.path.abspath(root) for root in roots)
+        self.are_near = all(is_near(root) for root in self.roots)
         self._tops = tuple(Node(root, number) for number, root in enumerate(self.roots))
         self._catalogue = Catalogue(self._tops)
         self._listings = Listings(self._catalogue, clock, timer)
@@ -167,9 +169,9 @@ class Folders:
             names = self._catalogue.files(node)
             yield from self._files.stat(Member(node, name) for name in names)
 
-    def is_listed_for(self, project: NormalizedName) -> bool:
-        """Whether a question about the project waits for nothing but stats."""
-        return self._listings.is_true(project)
+    def is_at_hand(self, project: NormalizedName) -> bool:
+        """Whether a question about the project waits for nothing but stats on this machine."""
+        return self.are_near and self._listings.is_true(project)
 
     def refresh(self, seconds: float) -> None:
         """Go on with the round through all directories, for about that time."""
@@ -188,7 +190,7 @@ class Folders:
         return self._catalogue.projects()
 
     def _is_listed(self) -> bool:
-        return all(top.mark is not None for top in self._tops)
+        return all(top.mark is not None or top.error is not None for top in self._tops)
 
     def _locate(self, filename: str) -> File | None:
         said = filenames.parse(filename)

@@ -118,18 +118,22 @@ class Hot:
 
     def is_ready(self, path: str, accept: str, accept_encoding: str) -> bool:
         """Whether a GET like this is answered without waiting: a matter of microseconds."""
-        if self._files.get(path) is not None:
-            return "application/json" not in accept
+        file = self._files.get(path)
         known = self._known.get((path, accept, accept_encoding))
-        rendered = self._pages.held(known.key) if known is not None else None
-        if known is None or rendered is None:
-            return False
         try:
-            # ANY: a page that has expired is found out later, on a thread that may wait.
-            index = self._indexes.find(known.key.index_name)
-            return index.source.view(known.project, Freshness.ANY).stamp == rendered.stamp
+            if file is not None:
+                return "application/json" not in accept and self._indexes.find(file[0]).is_near
+            return known is not None and self._is_at_hand(known)
         except DevpiError:
             return False
+
+    def _is_at_hand(self, known: _Known) -> bool:
+        rendered = self._pages.held(known.key)
+        index = self._indexes.find(known.key.index_name)
+        if rendered is None or not index.is_near:
+            return False
+        # ANY: a page that has expired is found out later, on a thread that may wait.
+        return index.source.view(known.project, Freshness.ANY).stamp == rendered.stamp
 
     def remember(self, environ: Environ, project: NormalizedName, key: PageKey, type_: str) -> None:
         """Answer requests like this one from now on, as long as the page is the same and public."""

@@ -19,6 +19,7 @@ from uploading import upload
 from upstream import Upstream, artefacts
 
 from devpi_server.errors import ConfigError
+from devpi_server.store import folders
 
 Make = Callable[..., App]
 SIMPLE, OWN = "/simple/", "/root/packages/+simple/"
@@ -223,6 +224,18 @@ def test_what_was_read_is_known_after_a_restart(app: Make, folder: Path) -> None
     read(app("--packages", str(folder)))
 
     assert app("--packages", str(folder)).page("demo", SIMPLE)["files"][0]["hashes"]
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_a_folder_on_another_machine_is_asked_on_threads_that_may_wait(
+    app: Make, folder: Path, monkeypatch: pytest.MonkeyPatch, near: bool
+) -> None:
+    monkeypatch.setattr(folders, "is_near", lambda _: near)
+    server = app("--packages", str(folder))
+    file = server.links("demo", SIMPLE)[WHEEL.filename]["url"]
+    for path, accept in ((f"{SIMPLE}demo/", JSON), (file, "")):
+        server(path, {"Accept": accept})
+        assert server.services.app.hot.is_ready(path, accept, "") is near
 
 
 # Upstream
