@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -125,7 +126,10 @@ def write(target: Path, members: dict[str, Path], tags: list[str]) -> None:
 
 
 def machine() -> str:
-    return f"{sys.platform}-{os.uname().machine}"
+    libc = (
+        platform.libc_ver()[0] or "other"
+    )  # compiled modules need the one that they were made for
+    return f"{sys.platform}-{os.uname().machine}-{libc}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The beginning of ``pypi-server-standalone.pyz``: unpack what this Python needs, and run it."""
 
 import os
+import platform
 import sys
 import tempfile
 import zipfile
@@ -58,8 +59,13 @@ def unpacked(archive):
     return refuse("cannot be unpacked: %s; set XDG_CACHE_HOME" % fault)
 
 
+def machine():
+    """The kind of this machine."""
+    return "-".join((sys.platform, os.uname()[4], platform.libc_ver()[0] or "other"))
+
+
 def main():
-    if TAG not in TAGS or "-".join((sys.platform, os.uname()[4])) != MACHINE:
+    if TAG not in TAGS or machine() != MACHINE:
         refuse("this file is for %s and %s" % (MACHINE, ", ".join(TAGS)))
     with zipfile.ZipFile(os.path.dirname(os.path.abspath(__file__))) as archive:
         folder = unpacked(archive)

@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 import pytest
 from foldering import PypiServer, hrefs, put
+from server import until
 from uploading import basic
 from upstream import Upstream, artefacts
 
@@ -51,6 +52,18 @@ def test_what_is_not_in_the_folder_is_fetched_once(server: PypiServer, up: Upstr
     assert server("/theirs").headers["Location"] == "/simple/theirs/"
     assert server("/simple/Theirs/").status == 301
     assert server("/simple/nobodys/").status == 404
+
+
+def test_what_is_in_the_cache_is_sent_without_a_thread(server: PypiServer) -> None:
+    hot = server.services.app.hot
+    path = file_of(server, "/simple/theirs/")
+    assert not hot.is_ready(path, "", "")
+    body = server(path).body
+    until(lambda: server(path).body == body and hot.is_ready(path, "", ""))
+
+    assert hot.is_ready("/simple/theirs/", "", "")
+    assert not hot.is_ready("/simple/nobodys/", "", "")
+    assert not hot.is_ready("/root/pypi/+simple/theirs/", "", "")
 
 
 def test_a_name_in_the_folder_is_not_asked_for(server: PypiServer, up: Upstream) -> None:
