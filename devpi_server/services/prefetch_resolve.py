@@ -50,15 +50,19 @@ def resolve(run: Run, problem: Problem) -> list[Found]:
         return []
     if target.is_here:
         return run(Order([*map(bare, wanted)], [*map(bare, constraints)], problem.options, target))
+    known: dict[str, Found] = {}  # by line: without dependencies, each is for itself
     needs = _Needs(wanted)
     for _ in range(_MOST_ROUNDS):
         lines = needs.lines(constraints)
-        found = run(Order(lines, (), problem.options, target))
-        by_project = {each.project: each for each in found}
+        new = {project: line for project, line in lines.items() if line not in known}
+        if new:
+            found = run(Order([*new.values()], (), problem.options, target))
+            known |= {new[each.project]: each for each in found if each.project in new}
+        by_project = {name: known[line] for name, line in lines.items() if line in known}
         following = _Needs(wanted)
         following.follow(by_project, target)
         if following.lines(constraints) == lines:
-            return found
+            return [*by_project.values()]
         needs = following
     raise BadRequest(f"what is needed for {target.name} does not come to an end")
 
@@ -94,17 +98,17 @@ class _Needs:
                     if needed is not None and target.needs(needed.marker, extras):
                         self._add(needed)
 
-    def lines(self, constraints: Iterable[Requirement]) -> list[str]:
-        """All of it, as pip takes it."""
+    def lines(self, constraints: Iterable[Requirement]) -> dict[NormalizedName, str]:
+        """All of it, a line a project, as pip takes it."""
         limits: dict[NormalizedName, SpecifierSet] = {}
         for each in constraints:
             name = names.project(each.name)
             limits[name] = limits.get(name, SpecifierSet()) & each.specifier
-        lines = []
+        lines = {}
         for name, specifier in sorted(self._specifiers.items()):
             extras = ",".join(sorted(self._extras[name]))
             limited = specifier & limits.get(name, SpecifierSet())
-            lines.append(f"{name}{f'[{extras}]' if extras else ''}{limited}")
+            lines[name] = f"{name}{f'[{extras}]' if extras else ''}{limited}"
         return lines
 
     def _add(self, each: Requirement) -> None:
