@@ -7,8 +7,10 @@ the address has a secret in it, so nobody else on this machine gets to see the i
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,8 @@ from devpi_server.simple import render
 from devpi_server.simple.negotiate import Form
 from devpi_server.web.plugins import status_of
 
+log = logging.getLogger(__name__)
+
 _WITHIN = 300.0  # seconds for a file to arrive, as long as pip waits
 
 
@@ -40,8 +44,7 @@ def serving(downloads: Downloads) -> Serving:
         class Handler(_Handler):
             asked = _Index(downloads, task, fetched, root)
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, name="loopback", daemon=True)
         thread.start()
         try:
@@ -87,6 +90,15 @@ class _Index:
         if not was_there:
             self._fetched.add(place)
         return ready
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError):  # pip was ended
+            log.error("an answer to pip failed", exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):
