@@ -111,7 +111,7 @@ def build(run: RunSettings, *, clock: Clock = time.time) -> FolderServices:
     app = surface.application(
         folder,
         gate,
-        FolderForms(uploads, docs, LocalBlobs(settings.datadir / "files", incoming)),
+        FolderForms(folder, uploads, docs, LocalBlobs(settings.datadir / "files", incoming)),
         _look(run),
         Blocking(max(1, settings.threads * 3 // 4)),
     )

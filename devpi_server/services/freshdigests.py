@@ -14,6 +14,7 @@ from devpi_server.concurrency import BoundedCache
 from devpi_server.errors import NoSuchFile, StoreError
 from devpi_server.records import NO_DIGESTS, Digests
 from devpi_server.sources.directory import Directory, Held
+from devpi_server.store.folderfiles import File
 from devpi_server.store.incoming import translated
 
 _AT_ONCE = 8 * 1024 * 1024  # bytes that are read for one page
@@ -44,8 +45,7 @@ class FreshDigests:
         if self._algorithm is None or self._algorithm in held.digests:
             return held.digests, 0
         file = held.file
-        key = (file.path, file.size, file.modified, file.inode)
-        known = self._known.get(key)
+        known = self._known.get(_key(file))
         if known is not None:
             return {self._algorithm: known}, 0
         if file.size > most:
@@ -59,8 +59,13 @@ class FreshDigests:
         if now.file != file or len(data) != file.size:
             return NO_DIGESTS, len(data)
         digest = hashlib.new(self._algorithm, data, usedforsecurity=False).hexdigest()
-        self._known.put(key, digest, 1)
+        self._known.put(_key(file), digest, 1)
         return {self._algorithm: digest}, len(data)
+
+    def learn(self, file: File, digests: Digests) -> None:
+        """These are the digests of this file, whoever has read it."""
+        if self._algorithm is not None and self._algorithm in digests:
+            self._known.put(_key(file), digests[self._algorithm], 1)
 
 
 class PageDigests:
@@ -75,3 +80,7 @@ class PageDigests:
         found, size = self._digests.of(held, self._left)
         self._left -= size + _COST if size else 0
         return found
+
+
+def _key(file: File) -> tuple[str, int, int, int]:
+    return file.path, file.size, file.modified, file.inode

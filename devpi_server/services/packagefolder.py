@@ -9,6 +9,7 @@ from html import escape
 from itertools import groupby
 from urllib.parse import quote_from_bytes
 
+from devpi_server.errors import NoSuchFile
 from devpi_server.names import NormalizedName
 from devpi_server.records import NO_DIGESTS, Digests, Link, Page, View
 from devpi_server.services.freshdigests import FreshDigests, PageDigests
@@ -106,6 +107,18 @@ class PackageFolder:
             lines = [self._line(held, prefix, fresh) for held in found[start : start + _AT_A_TIME]]
             yield "".join(lines).encode("utf-8", "replace")
         yield b"  </body>\n</html>\n"
+
+    def learn(self, filename: str, inode: int, digests: Digests) -> None:
+        """These are the digests of the file of this name, if it is still this one.
+
+        :raises StoreError: a folder cannot be read.
+        """
+        try:
+            file = self.directory.folders.locate(filename)
+        except NoSuchFile:
+            return
+        if file.inode == inode:
+            self._fresh.learn(file, digests)
 
     def releases(self, project: NormalizedName) -> Sequence[tuple[str, str]]:
         """Version and quoted path of the files, the newest version first.

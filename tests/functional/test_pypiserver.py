@@ -347,6 +347,24 @@ def test_what_is_uploaded_is_there(server: PypiServer, folder: Path) -> None:
     assert server(f"/packages/{new.filename}").body == new.data
 
 
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_large_upload_has_its_digest_at_once(make: Make, algorithm: str) -> None:
+    """It was made while it was received; a file that is copied there gets it when it is read."""
+    server = make(*OPEN, "--overwrite", "--hash-algo", algorithm)
+    for content in (b"x" * 9_000_000, b"y" * 9_000_000):
+        assert send(server, files={"content": ("big-1.0.zip", content)}).status == 200
+        digest = hashlib.new(algorithm, content).hexdigest()
+        expected = [f"/packages/big-1.0.zip#{algorithm}={digest}"]
+        assert hrefs(server("/simple/big/").body) == expected
+
+
+def test_a_large_file_is_listed_before_it_is_read(server: PypiServer, folder: Path) -> None:
+    (folder / "big-1.0.zip").write_bytes(b"x" * 9_000_000)
+    assert hrefs(server("/simple/big/").body) == ["/packages/big-1.0.zip"]
+    server.read()
+    assert "#sha256=" in hrefs(server("/simple/big/").body)[0]
+
+
 def test_a_signature_comes_with_its_file(server: PypiServer, folder: Path) -> None:
     files = {"content": ("new-1.0.zip", b"x"), "gpg_signature": ("new-1.0.zip.asc", b"sig")}
     assert send(server, files=files).status == 200

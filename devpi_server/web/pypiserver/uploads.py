@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 
 import bottle
@@ -10,7 +11,8 @@ import bottle
 from devpi_server.errors import BadRequest, Conflict, InvalidForm
 from devpi_server.services.folder_uploads import FolderUploads
 from devpi_server.services.keptdocs import KeptDocs
-from devpi_server.services.received import Form
+from devpi_server.services.packagefolder import PackageFolder
+from devpi_server.services.received import Form, ReceivedFile
 from devpi_server.store.blobs import BlobStore
 from devpi_server.web.credentials import Credentials, credentials
 from devpi_server.web.forms import received
@@ -28,7 +30,10 @@ class FolderForms:
     :param blobs: where files are received.
     """
 
-    def __init__(self, uploads: FolderUploads, docs: KeptDocs, blobs: BlobStore) -> None:
+    def __init__(
+        self, folder: PackageFolder, uploads: FolderUploads, docs: KeptDocs, blobs: BlobStore
+    ) -> None:
+        self._folder = folder
         self._uploads = uploads
         self._docs = docs
         self._blobs = blobs
@@ -68,6 +73,9 @@ class FolderForms:
                 raise BadRequest(said) from None
             raise Conflict(said) from None
         log.info("User %r stored %r.", _user(), filename)
+        content = form.files["content"]
+        known = {"sha256": content.sha256, "md5": content.md5}
+        self._folder.learn(filename, _inode(content), known)
 
     def _remove(self, form: Form) -> None:
         name, version = (form.one(field) for field in ("name", "version"))
@@ -81,6 +89,15 @@ class FolderForms:
 
     def _keep_docs(self, form: Form) -> None:
         log.info("User %r stored documentation at %s.", _user(), self._docs.keep(form))
+
+
+def _inode(received: ReceivedFile) -> int:
+    """Of the file that was received, which is the one in the folder if both are on one disk."""
+    fd = received.incoming.reader()
+    try:
+        return os.fstat(fd).st_ino
+    finally:
+        os.close(fd)
 
 
 def _user() -> str:
