@@ -30,6 +30,7 @@ class Nginx:
     :param certificate: files of the certificate and its key, for https in place of http.
     :param user: whose its workers are, if this is root.
     :param around: what stands in nginx.conf around the site.
+    :param workers: how many processes answer.
     :param checks: whether ``nginx -t`` is to have no word against it.
     """
 
@@ -42,6 +43,7 @@ class Nginx:
         user: str = "root",
         *,
         around: str = "",
+        workers: int = 1,
         checks: bool = True,
     ) -> None:
         folder.mkdir(parents=True)
@@ -58,7 +60,8 @@ class Nginx:
         temporary = " ".join(f"{each}_temp_path {folder}/{each};" for each in _BODIES)
         own = f"user {user}; " if os.getuid() == 0 else ""
         (folder / "nginx.conf").write_text(
-            f"{own}pid {folder}/pid; error_log {self.log}; daemon off; events {{}}\n"
+            f"{own}worker_processes {workers}; pid {folder}/pid; error_log {self.log};\n"
+            "daemon off; events {}\n"
             f"http {{ access_log off; {temporary} {around} include {folder}/site.conf; }}\n"
         )
         self._command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
