@@ -94,11 +94,12 @@ class Holding:
         return held, True
 
     def _get(self, place: Place, link: Link) -> tuple[Ready, bool]:
-        ready, was_there = obtained(self._downloads, place, self._task.file_within)
+        within = min(self._task.file_within, self._task.left)
+        ready, was_there = obtained(self._downloads, place, within)
         if link.core_metadata is not None:
             metadata = (place[0], place[1] + names.METADATA)
             with suppress(NoSuchFile):  # as upstream answers whoever asks for it
-                obtained(self._downloads, metadata, self._task.file_within)
+                obtained(self._downloads, metadata, within)
         return ready, was_there and place not in self._fetched
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -85,6 +87,7 @@ class Task:
     :param runs_code: whether pip may build what has no wheel, to learn what it needs.
     :param pip_within: seconds that pip gets at a time.
     :param file_within: seconds that a file gets.
+    :param until: of the monotonic clock; nothing is begun after it.
     :param parallel: files that are fetched at a time.
     :param most_files: of more, none is fetched.
     """
@@ -95,8 +98,14 @@ class Task:
     runs_code: bool = False
     pip_within: float = 300.0
     file_within: float = 3600.0
+    until: float = math.inf
     parallel: int = 8
     most_files: int | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left for all of it."""
+        return max(0.0, self.until - time.monotonic())
 
 
 @dataclass(frozen=True)

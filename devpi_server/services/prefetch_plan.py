@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from devpi_server import names
 from devpi_server.concurrency import Crew
-from devpi_server.errors import BadRequest, DevpiError, InvalidArtefact, NoSuchProject
+from devpi_server.errors import BadRequest, DevpiError, InvalidArtefact, NoSuchProject, TimedOut
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link, Page
 from devpi_server.services import prefetch_builds, prefetch_choice
@@ -21,6 +21,7 @@ from devpi_server.services.prefetch_resolve import Problem, is_needed, resolve
 from devpi_server.services.prefetch_targets import Target
 
 TOGETHER = "the lines together"
+_TOO_LATE = "there was no time left for it"
 
 
 class Planner:
@@ -163,6 +164,8 @@ class Planner:
 
     def _attempt(self, lines: Sequence[Line], problem: Problem) -> list[Found] | str:
         """What the lines come down to, or why they do not."""
+        if not self._task.left:
+            return _TOO_LATE
         try:
             return resolve(self._pip, replace(problem, wanted=lines))
         except BadRequest as error:
@@ -237,6 +240,8 @@ class Planner:
         return self._pages[project]
 
     def _load(self, project: NormalizedName) -> Page:
+        if not self._task.left:
+            raise TimedOut(_TOO_LATE)
         try:
             return self._task.source.view(project).load()
         except NoSuchProject as error:

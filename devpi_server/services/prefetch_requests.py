@@ -6,6 +6,7 @@ way, or finds all of it there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -49,10 +50,12 @@ class PrefetchRequests:
     """Takes them.
 
     :param places: where a request waits.
+    :param within: seconds for all that a request asks for.
     """
 
-    def __init__(self, prefetching: Prefetching, places: Blocking) -> None:
+    def __init__(self, prefetching: Prefetching, places: Blocking, within: float = _WITHIN) -> None:
         self._prefetching = prefetching
+        self._within = within
         self._places = places
         crew = Crew("requirements", _AT_A_TIME)
         self._flights: SingleFlight[Outcome] = SingleFlight(crew, _AT_A_TIME)
@@ -79,17 +82,17 @@ class PrefetchRequests:
         asked = prefetch_sources.of_sender(name, data)
         if len(asked.lines) + len(asked.pins) > _MOST_LINES:
             raise TooLarge(f"the file asks for more than {_MOST_LINES} releases")
-        task = Task(
-            index,
-            source,
-            wishes,
-            pip_within=_PIP_WITHIN,
-            file_within=_WITHIN,
-            parallel=_PARALLEL,
-            most_files=_MOST_FILES,
-        )
 
         def work() -> Outcome:
+            task = Task(
+                index,
+                source,
+                wishes,
+                pip_within=_PIP_WITHIN,
+                until=time.monotonic() + self._within,
+                parallel=_PARALLEL,
+                most_files=_MOST_FILES,
+            )
             results: list[Result] = []
             notes = self._prefetching(task, [asked], results.append)
             return Outcome(results, notes)
@@ -97,6 +100,6 @@ class PrefetchRequests:
         key = (name, data, index, wishes, seen_by)
         try:
             with waiting_with(self._places):
-                return self._flights.do(key, work, _WITHIN)
+                return self._flights.do(key, work, self._within)
         except TimedOut as error:
             raise TimedOut("it is not done yet, and goes on: send it again later") from error

@@ -17,6 +17,14 @@ from server import App, clean_environment, held, mirror_of
 from upstream import Status, Upstream, artefacts
 
 from devpi_server.cli import prefetch
+from devpi_server.services import prefetch_sources
+from devpi_server.services.downloads import Downloads
+from devpi_server.services.prefetch import Prefetching
+from devpi_server.services.prefetch_choice import Wishes
+from devpi_server.services.prefetch_jobs import Result, Task
+from devpi_server.services.prefetch_pip import Pip
+from devpi_server.services.prefetch_targets import Target
+from devpi_server.web.loopback import serving
 
 Run = Callable[..., Told]
 
@@ -196,6 +204,24 @@ def test_an_upstream_that_fails_is_told_for_each_line(
 
     assert told.code == 1
     assert results(told) == {"demo 1.0": "cached", "other 1.0": "failed"}
+
+
+def _pip(url: str) -> Pip:
+    return Pip(url, {}, patience=0, runs_code=False)
+
+
+def test_when_the_time_is_up_nothing_is_begun(app: Callable[..., App], up: Upstream) -> None:
+    up.release("demo", "1.0")
+    indexes = app().services.indexes
+    downloads = Downloads(indexes)
+    task = Task("root/pypi", indexes.find("root/pypi").source, Wishes((Target(),)), until=0.0)
+    found: list[Result] = []
+    prefetching = Prefetching(downloads, serving(downloads), lambda url, _: _pip(url))
+
+    prefetching(task, [prefetch_sources.of_sender("", b"demo\nother\n")], found.append)
+
+    assert {each.reason for each in found} == {"there was no time left for it"}
+    assert not up.requests
 
 
 # Requirements: the real pip
