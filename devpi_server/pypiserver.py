@@ -18,8 +18,9 @@ from typing import Any
 
 from devpi_server import option_values
 from devpi_server import pypiserver_options as options
+from devpi_server.cli import fail
 from devpi_server.cli.pypiserver import main
-from devpi_server.errors import ConfigError
+from devpi_server.errors import ConfigError, DevpiError
 from devpi_server.pypiserver_settings import OverlappingEndpoint, RunSettings, defaults, run
 from devpi_server.pypiserver_wiring import FolderServices, build
 from devpi_server.web.foreign import adapted
@@ -49,6 +50,7 @@ _FIELDS = {
     "log_res_frmt": "log_response",
     "log_err_frmt": "log_error",
 }
+_SORRY = b"pypi-server cannot start: see its log\n"
 _YES = ("y", "yes", "t", "true", "on", "1")
 _NO = ("n", "no", "f", "false", "off", "0")
 _SWITCHES = ("disable_fallback", "redirect_to_fallback", "overwrite")
@@ -65,7 +67,13 @@ class FolderApplication:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         built = self._built
         if built is None or built[0] != os.getpid():
-            built = self._start()
+            try:
+                built = self._start()
+            except DevpiError as error:
+                fail(error, options.PROGRAM)
+                headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(_SORRY)))]
+                start_response("503 Service Unavailable", headers)
+                return [_SORRY]
         return built[2](environ, start_response)
 
     def close(self) -> None:

@@ -106,6 +106,17 @@ def test_a_folder_may_come_later(made: Make, tmp_path: Path) -> None:
     assert ask(application, "/simple/foo/") == "200"
 
 
+def test_what_cannot_start_says_so_and_tries_again(
+    made: Make, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").touch()
+    application = made(root=str(folder), datadir=tmp_path / "data")
+    assert ask(application, "/simple/foo/") == "503"
+    assert "cannot use the data directory" in capsys.readouterr().err
+    (tmp_path / "data").unlink()
+    assert ask(application, "/simple/foo/") == "200"
+
+
 def test_digests_are_turned_off_by_none(made: Make, folder: Path) -> None:
     assert made(root=str(folder), hash_algo=None).settings.algorithm is None
 
