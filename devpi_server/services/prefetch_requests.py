@@ -16,6 +16,7 @@ from devpi_server.services import prefetch_sources
 from devpi_server.services.prefetch import Prefetching
 from devpi_server.services.prefetch_choice import Wishes
 from devpi_server.services.prefetch_jobs import Result, State, Task
+from devpi_server.services.prefetch_plan import TOGETHER
 from devpi_server.sources.base import Source
 
 LARGEST = 8 * 1024 * 1024  # bytes of a file
@@ -43,7 +44,11 @@ class Outcome:
     def lines(self, *, unreadable: bool) -> list[str]:
         """The lines that failed, either because they cannot be read or for another reason."""
         failed = (each for each in self.results if each.state is State.FAILED)
-        return [each.line for each in failed if each.is_unreadable is unreadable]
+        return [
+            each.line
+            for each in failed
+            if each.is_unreadable is unreadable and each.line != TOGETHER
+        ]
 
 
 class PrefetchRequests:

@@ -326,6 +326,20 @@ def test_what_requirements_need_is_cached(cache: App, up: Upstream) -> None:
     assert names_of(cache("/local/")) == ["deep", "demo", "old"]
 
 
+def test_a_frozen_environment_that_is_broken_is_cached_line_by_line(
+    cache: App, up: Upstream
+) -> None:
+    up.release("demo", "1.0", requires=["deep>=2"])
+    up.release("deep", "1.0")
+
+    told = requirements(cache, "demo==1.0\ndeep==1.0\n")
+
+    assert told["cached"] == ["deep-1.0-py3-none-any.whl", DEMO.filename]
+    assert told["failed"] == []
+    (together,) = (each for each in told["results"] if each["result"] == "failed")
+    assert "conflicting" in together["reason"]
+
+
 def test_a_lock_is_known_by_its_name(cache: App, up: Upstream) -> None:
     file = up.release("demo", "1.0")
     lock = (
