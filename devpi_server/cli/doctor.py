@@ -20,7 +20,7 @@ from devpi_server.upstream import doctor, feeds
 from devpi_server.upstream.addresses import without_userinfo
 from devpi_server.upstream.base import UpstreamClient
 from devpi_server.upstream.doctor import Finding
-from devpi_server.wiring import in_wrappers, way_out
+from devpi_server.wiring.mirrors import in_wrappers, way_out
 
 _USAGE = """usage: devpi-server doctor [--json] [OPTION...]
 

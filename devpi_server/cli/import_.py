@@ -19,7 +19,8 @@ from devpi_server.services.transfer.importing import Imported, Importer
 from devpi_server.services.transfer.plan import Plan, Planner
 from devpi_server.services.transfer.renaming import Renaming
 from devpi_server.settings import Settings
-from devpi_server.wiring import Tools, has_data, tools
+from devpi_server.wiring import Tools, tools
+from devpi_server.wiring.stored import has_data
 
 
 def _words(parser: argparse.ArgumentParser) -> None:

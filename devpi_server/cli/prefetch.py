@@ -14,7 +14,8 @@ from devpi_server.services.prefetch_choice import Wishes
 from devpi_server.services.prefetch_jobs import Plan, Result, State, Task
 from devpi_server.services.prefetch_targets import HERE, NAMES, Target
 from devpi_server.settings import Settings
-from devpi_server.wiring import has_data, tools
+from devpi_server.wiring import tools
+from devpi_server.wiring.stored import has_data
 
 _MOST_JOBS = 64
 _PIP_WITHIN = 3600.0  # seconds
