@@ -132,7 +132,7 @@ class FolderWrites:
         """A whole copy in the folder, which is gone afterwards unless it has another name."""
         place = self._free()
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        with os.fdopen(fd, "wb", buffering=0) as copy, suppress_missing(place):
+        with os.fdopen(fd, "wb", buffering=0) as copy, _gone_in_the_end(place):
             fcntl.flock(copy, fcntl.LOCK_EX)
             with os.fdopen(content.reader(), "rb") as file:
                 while block := file.read(_BLOCK):
@@ -147,8 +147,8 @@ class FolderWrites:
 
 
 @contextmanager
-def suppress_missing(place: Path) -> Iterator[None]:
-    """Remove the file in the end, if it is there."""
+def _gone_in_the_end(place: Path) -> Iterator[None]:
+    """Remove the file after all that, if it is there still."""
     try:
         yield
     finally:

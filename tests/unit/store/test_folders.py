@@ -385,6 +385,21 @@ def test_a_look_without_the_disk_is_what_the_last_one_saw(shelf: Shelf) -> None:
     assert len(shelf.folders.contents(FOO, look=False).files) == 2
 
 
+def test_a_look_without_the_disk_does_not_wait_for_a_sick_one(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where the last listing has failed."""
+    shelf.put("foo-1.0.zip")
+    shelf.seen()
+    shelf.put("foo-2.0.zip")
+    monkeypatch.setattr(folderlistings, "list_directory", failing(5, "root"))
+    shelf.seen()
+    looked = shelf.looked
+
+    assert len(shelf.folders.contents(FOO, look=False).files) == 1
+    assert shelf.looked == looked
+
+
 def test_the_first_question_is_answered_from_the_disk_in_any_case(shelf: Shelf) -> None:
     """Before anything was listed, nothing is known."""
     shelf.put("foo-1.0.zip")
