@@ -85,7 +85,8 @@ class _Known(NamedTuple):
     """A file that was found, and what this depends on beside the file."""
 
     held: Held
-    revision: int
+    located: Located  # the same
+    revision: int | None
     stamp: Stamp
 
 
@@ -128,26 +129,27 @@ class Directory:
         base, ending = names.split_companion(path)
         if ending:
             return self._locate(base, ending)
-        held = self._remembered(base, lambda: self._held_at(base))
-        return Located(held.file.filename, held.path, held.file.size, held.sha256, held)
+        return self._remembered(base, lambda: self._held_at(base)).located
 
-    def _remembered(self, key: str, find: Callable[[], Held]) -> Held:
+    def _remembered(self, key: str, find: Callable[[], Held]) -> _Known:
         """What was found for the key, if it is as it was; else what is found now.
 
         :param key: ends with the name of a file.
         """
         known = self._known.get(key)
         if known is not None and self._is_as_it_was(known):
-            return known.held
+            return known
         said = filenames.parse(key.rpartition("/")[2])
         if said is None:
             raise NoSuchFile("the folder has no such file")
         # Asked for before the file is, so that what changes meanwhile is found out.
         revision, stamp = self.folders.revision(said.project), self.facts.stamp(said.project)
         held = find()
-        if revision is not None:
-            self._known.put(key, _Known(held, revision, stamp), _COST + 2 * len(key))
-        return held
+        file = held.file
+        located = Located(file.filename, held.path, file.size, held.sha256, held)
+        known = _Known(held, located, revision, stamp)
+        self._known.put(key, known, _COST + 2 * len(key))
+        return known
 
     def _is_as_it_was(self, known: _Known) -> bool:
         file = known.held.file
@@ -195,9 +197,8 @@ class Directory:
         :raises NoSuchFile: there is none.
         :raises StoreError: the disk is sick.
         """
-        return self._remembered(
-            f"/{relative}", lambda: self._held(self.folders.locate_at(relative))
-        )
+        key = f"/{relative}"
+        return self._remembered(key, lambda: self._held(self.folders.locate_at(relative))).held
 
     def open(self, held: Held) -> tuple[BinaryIO, Held]:
         """The bytes of a file, and what is known of just these bytes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from email.utils import formatdate
+from functools import lru_cache, partial
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote
 
@@ -28,6 +29,7 @@ _TYPES = {
 }
 _TYPE = "application/octet-stream"
 _NANO = 1_000_000_000
+_date = lru_cache(maxsize=2000)(partial(formatdate, usegmt=True))
 _SMALL = 128 * 1024  # bytes: sent as they are; larger bodies are left to the server to read
 
 
@@ -114,26 +116,29 @@ def _for_the_proxy(ready: Ready, environ: dict[str, Any]) -> str | None:
 
 
 def _body(ready: Ready, span: Span) -> bytes | BinaryIO | Part:
-    file = _opened(ready)
-    if span.stop - span.start <= _SMALL:
-        with file:
-            file.seek(span.start)
-            body = file.read(span.stop - span.start)
-        if len(body) < span.stop - span.start:
-            raise _replaced(ready)
-        return body
-    return file if span.stop - span.start == ready.size else Part(file, span)
+    fd = _opened(ready)
+    size = span.stop - span.start
+    if size > _SMALL:
+        file = os.fdopen(fd, "rb")
+        return file if size == ready.size else Part(file, span)
+    try:
+        body = os.pread(fd, size, span.start)
+    finally:
+        os.close(fd)
+    if len(body) < size:
+        raise _replaced(ready)
+    return body
 
 
-def _opened(ready: Ready) -> BinaryIO:
-    """The file; of one that is somebody else's, just the one that is meant."""
+def _opened(ready: Ready) -> int:
+    """The file, as a descriptor; of one that is somebody else's, just the one that is meant."""
     if ready.owned is None:
-        return open(ready.path, "rb")
+        return os.open(ready.path, os.O_RDONLY | os.O_CLOEXEC)
     # What has become a pipe by now is not to wait for a writer.
     fd = os.open(ready.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     found = os.fstat(fd)
     if Owned(found.st_mtime_ns, found.st_ino) == ready.owned and found.st_size == ready.size:
-        return os.fdopen(fd, "rb")
+        return fd
     os.close(fd)
     raise _replaced(ready)
 
@@ -148,7 +153,7 @@ def ready_headers(ready: Ready) -> dict[str, str]:
     if not ready.is_lasting:
         headers["Cache-Control"] = _CHECKED
     if ready.owned is not None:
-        headers["Last-Modified"] = formatdate(ready.owned.modified // _NANO, usegmt=True)
+        headers["Last-Modified"] = _date(ready.owned.modified // _NANO)
     return headers
 
 

@@ -60,6 +60,7 @@ log = logging.getLogger(__name__)
 _CONNECTIONS = 4000
 _HIGH_WATERMARK = 256 * 1024  # bytes a connection; waitress' own 16 MB let memory grow
 _AT_ONCE = 64 * 1024  # bytes to receive; waitress' own 8 KB doubled the time of an upload
+_TOGETHER = 128 * 1024  # bytes of a body that is sent together with its header
 _DRAIN = 30.0  # seconds that requests in flight get when the server is told to stop
 _GRACE = 1.0  # seconds that a connection gets then to ask for the first time
 _FAILS = "a connection fails and is closed"
@@ -133,6 +134,8 @@ class _ReaderBuffer(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
 
 
 class _Task(WSGITask):  # type: ignore[misc]
+    wrote_header = False
+
     def get_environment(self) -> Environ:
         environ: Environ = super().get_environment()
         if self.request.command in ("GET", "HEAD"):
@@ -150,6 +153,18 @@ class _Task(WSGITask):  # type: ignore[misc]
             self.request.headers["CONNECTION"] = "close"
         header: bytes = super().build_response_header()
         return header
+
+    def write(self, data: bytes) -> None:
+        # waitress sends the header by itself: for a small body, that is twice the work, for the
+        # client, too.
+        is_whole = self.content_length == len(data) <= _TOGETHER and self.has_body
+        if self.wrote_header or not self.complete or not is_whole:
+            super().write(data)
+            return
+        header = self.build_response_header()
+        self.wrote_header = True
+        self.content_bytes_written = len(data)
+        self.channel.write_soon(header + data)
 
     def set_close_on_finish(self) -> None:
         # waitress closes after every answer without a length; one that has no body needs none.

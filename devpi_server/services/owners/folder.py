@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from devpi_server import names
 from devpi_server.errors import NoSuchFile
 from devpi_server.services.owners.base import ClientHas, Facts, Owned, Ready
@@ -37,7 +39,7 @@ class FolderFiles:
             )
         # A signature can be made anew for the same file.
         is_lasting = path.startswith("+f/") and not path.endswith(names.SIGNATURE)
-        return ready(found.held, is_lasting=is_lasting)
+        return _ready(found.held, found.path, is_lasting=is_lasting)
 
     def describe(self, path: str, client_has: ClientHas) -> Ready:
         return self.held(path)
@@ -67,6 +69,10 @@ def ready(held: Held, *, is_lasting: bool = False) -> Ready:
 
     :param is_lasting: the address is of just these bytes.
     """
+    return _ready(held, held.path, is_lasting=is_lasting)
+
+
+def _ready(held: Held, path: Path, *, is_lasting: bool) -> Ready:
     file = held.file
     owned = Owned(file.modified, file.inode)
-    return Ready(file.filename, held.sha256, file.size, held.path, owned, is_lasting)
+    return Ready(file.filename, held.sha256, file.size, path, owned, is_lasting)
