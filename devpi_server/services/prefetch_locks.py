@@ -14,7 +14,16 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from devpi_server.services.prefetch_files import MOST_LINES, Asked, Fault, Pin, pin, shown
+from devpi_server.services.prefetch_files import (
+    MOST_LINES,
+    Asked,
+    Fault,
+    Line,
+    Pin,
+    pin,
+    requirement,
+    shown,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +31,7 @@ else:
     import tomli as tomllib
 
 _Table = Mapping[str, Any]
-_Found = Iterator[Pin | Fault]
+_Found = Iterator[Pin | Line | Fault]
 
 _PYLOCK = re.compile(r"pylock(?:\.[^.]+)?\.toml\Z")
 # Where a release may come from if not from an index, as the tools call it.
@@ -60,6 +69,7 @@ def read(name: str, data: bytes) -> Asked:
     if len(found) > MOST_LINES:
         return Asked(faults=(Fault(name, f"it has more than {MOST_LINES} releases"),))
     return Asked(
+        lines=[each for each in found if isinstance(each, Line)],
         pins=[each for each in found if isinstance(each, Pin)],
         faults=[each for each in found if isinstance(each, Fault)],
     )
@@ -143,10 +153,22 @@ def _pipfile(document: _Table) -> _Found:
             kind = _first(("git", "hg", "svn", "file", "path"), stated)
             if kind == "path" and stated.get("editable"):
                 kind = "editable"
-            version = _text(stated.get("version")).removeprefix("==")
+            version = _text(stated.get("version"))
+            if not kind and version == "*":  # as pipenv writes what is not for its own platform
+                yield _unlocked(name, stated.get("markers"))
+                continue
+            version = version.removeprefix("==")
             hashes = stated["hashes"] if isinstance(stated.get("hashes"), list) else []
             pinned = {"name": name, "version": version}
             yield from _release(pinned, kind, [], hashes, [stated.get("markers")])
+
+
+def _unlocked(name: str, marker: object) -> Line | Fault:
+    text = f"{name}; {marker}" if isinstance(marker, str) else name
+    try:
+        return Line(shown(text), requirement(text))
+    except ValueError as error:
+        return Fault(shown(text), str(error), is_unreadable=True)
 
 
 _READERS: Mapping[str, Callable[[_Table], _Found]] = MappingProxyType(

@@ -242,3 +242,12 @@ def test_locks_are_known_by_their_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["requirements.txt", "pylock.a.b.toml", "a.toml", "x.lock"])
 def test_others_are_no_locks(name: str) -> None:
     assert not prefetch_locks.is_lock(name)
+
+
+def test_what_pipenv_has_not_locked_is_a_line() -> None:
+    stated = {"markers": "sys_platform == 'win32'", "version": "*"}
+    asked = read("Pipfile.lock", json.dumps({"default": {"colorama": stated, "a b": stated}}))
+
+    assert [str(line.requirement) for line in asked.lines] == ['colorama; sys_platform == "win32"']
+    assert len(asked.faults) == 1
+    assert not asked.pins
