@@ -1,13 +1,9 @@
-"""Puts a file with its signature into a folder of packages: ``FOLDER DATADIR HOW WORD``.
-
-HOW is ``new`` or ``over``; WORD is what is in both files.  With WORD ``sweep``, what others
-have left is removed instead.
-"""
+"""Puts a file with its signature into a folder of packages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fakes import MemoryBlobs
@@ -25,18 +21,36 @@ from devpi_server.store.locks import Locks
 NAME = "demo-1.0.tar.gz"
 
 
-def main(words: Sequence[str]) -> int:
-    folder, datadir = map(Path, words[:2])
-    how, disk, word = words[2:]
-    incoming = Incoming(datadir / "incoming")
-    incoming.sweep()
-    blobs = MemoryBlobs() if disk == "another" else LocalBlobs(datadir / "files", incoming)
-    directory = Directory(
-        Folders([folder], clock=time.time), FolderFacts(datadir / "facts", incoming)
-    )
-    uploads = FolderUploads(directory, Locks(datadir / "locks"), overwrites=how == "over")
-    uploads.sweep()
-    if word:
+@dataclass(frozen=True)
+class Putting:
+    """A way to put files there.
+
+    :param overwrites: one that is there is replaced.
+    :param elsewhere: uploads arrive on another disk.
+    """
+
+    folder: Path
+    datadir: Path
+    overwrites: bool
+    elsewhere: bool
+
+    def begin(self) -> FolderUploads:
+        """As a server does: what others have left is removed."""
+        incoming = self._incoming()
+        incoming.sweep()
+        directory = Directory(
+            Folders([self.folder], clock=time.time), FolderFacts(self.datadir / "facts", incoming)
+        )
+        locks = Locks(self.datadir / "locks")
+        uploads = FolderUploads(directory, locks, overwrites=self.overwrites)
+        uploads.sweep()
+        return uploads
+
+    def put(self, word: str) -> None:
+        """Let the file and its signature be this word."""
+        uploads = self.begin()
+        incoming = self._incoming()
+        blobs = MemoryBlobs() if self.elsewhere else LocalBlobs(self.datadir / "files", incoming)
         files = {
             "content": _received(blobs, NAME, word),
             "gpg_signature": _received(blobs, f"{NAME}.asc", word),
@@ -44,7 +58,9 @@ def main(words: Sequence[str]) -> int:
         uploads.upload(Form({}, files))
         for file in files.values():
             file.incoming.abandon()
-    return 0
+
+    def _incoming(self) -> Incoming:
+        return Incoming(self.datadir / "incoming")
 
 
 def _received(blobs: BlobStore, filename: str, word: str) -> ReceivedFile:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import threading
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from server import INDEX, BrokenOff, Http, ServerProcess, mirror_of
+from crashing import ROUNDS, ForkedServer
+from server import INDEX, BrokenOff, Http, mirror_of
 from upstream import File, HangInBody, Slow, Upstream
 
-ROUNDS = int(os.environ.get("DEVPI_CRASHES", "12"))
 SIZES = (2_000, 60_000, 300_000, 3_000_000)  # bytes
 LATEST = 0.06  # seconds after the first request: by then all of it is held
 
@@ -91,7 +90,7 @@ def test_no_wrong_byte_after_a_kill_at_a_random_moment(up: Upstream, tmp_path: P
             files = publish(up, number)
             begun = parts(datadir)
             cut_short += bool(begun)
-            with ServerProcess(*mirror_of(up, datadir), log=log) as server:
+            with ForkedServer(*mirror_of(up, datadir), log=log) as server:
                 verify_disk(datadir, begun)
                 if before:
                     ask_for_all(server, number - 1, before)
@@ -102,7 +101,7 @@ def test_no_wrong_byte_after_a_kill_at_a_random_moment(up: Upstream, tmp_path: P
                 each.result()
             before = files
         begun = parts(datadir)
-        with ServerProcess(*mirror_of(up, datadir), log=log) as server:
+        with ForkedServer(*mirror_of(up, datadir), log=log) as server:
             verify_disk(datadir, begun)
             ask_for_all(server, ROUNDS - 1, before)
     print(f"{cut_short} of {ROUNDS} kills left files under way")
@@ -117,7 +116,7 @@ def test_a_download_killed_at_a_byte_leaves_nothing(
     file = up.release("demo", "1.0", size=1_000_000)
     options = mirror_of(up, tmp_path / "data")
     rule = up.fail("/packages/", HangInBody(int(file.size * share)))
-    with ServerProcess(*options, log=tmp_path / "log") as server, ThreadPoolExecutor(1) as client:
+    with ForkedServer(*options, log=tmp_path / "log") as server, ThreadPoolExecutor(1) as client:
         path = server.address("demo", file.filename)
 
         def ask() -> bytes:
@@ -133,7 +132,7 @@ def test_a_download_killed_at_a_byte_leaves_nothing(
     rule.remove()
     begun = parts(tmp_path / "data")
 
-    with ServerProcess(*options, log=tmp_path / "log") as server:
+    with ForkedServer(*options, log=tmp_path / "log") as server:
         verify_disk(tmp_path / "data", begun)
         assert server(path).body == file.data
 
@@ -143,11 +142,11 @@ def test_a_start_sweeps_the_parts_of_the_dead_only(up: Upstream, tmp_path: Path)
     file = up.release("demo", "1.0", size=1_000_000)
     options = mirror_of(up, tmp_path / "data")
     rule = up.fail("/packages/", HangInBody(500_000))
-    with ServerProcess(*options, log=tmp_path / "log") as first:
+    with ForkedServer(*options, log=tmp_path / "log") as first:
         path = first.address("demo", file.filename)
         with closing(first.open(path)) as answer:
             start = answer.read(100_000)
-            with ServerProcess(*options, log=tmp_path / "log") as second:
+            with ForkedServer(*options, log=tmp_path / "log") as second:
                 assert second(f"{INDEX}demo/").status == 200
                 rule.remove()
                 assert start + answer.read() == file.data
@@ -166,7 +165,7 @@ def test_a_page_is_the_old_or_the_new_one_after_a_kill(up: Upstream, tmp_path: P
     with ThreadPoolExecutor(1) as client:
         for number in range(min(ROUNDS, 10)):
             begun = parts(tmp_path / "data")
-            with ServerProcess(*options, log=log) as server:
+            with ForkedServer(*options, log=log) as server:
                 verify_disk(tmp_path / "data", begun)
                 assert len(server.page("demo")["files"]) == 200 + number
                 up.release("demo", f"2.{number}", sdist=True, wheel=False)
