@@ -129,10 +129,12 @@ def test_megabytes_are_not_even_looked_at(tokens: LoginTokens) -> None:
 
 
 any_text = st.text(st.characters(), max_size=100)
+# No name has the half of a pair of surrogates, which no UTF-8 can say.
+any_name = st.text(st.characters(codec="utf-8"), max_size=100)
 TOKENS = LoginTokens(SECRET, 36000.0, FakeClock(NOW))
 
 
-@given(any_text, st.lists(any_text.filter(str.isprintable), max_size=3))
+@given(any_name, st.lists(any_text.filter(str.isprintable), max_size=3))
 def test_any_user_comes_back(user: str, state: list[str]) -> None:
     mark = TOKENS.mark(*state)
     token = TOKENS.issue(user, mark)
