@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 ABSENT_FOR = 60.0  # seconds that upstream's 404 is remembered
 _ABSENT_REMEMBERED = 20_000  # names, so that guessing names fills no memory
+_DOUBTS = 3  # times that upstream is asked again at once because its page was doubted meanwhile
 # After a failure, stale pages are served without waiting for this long.
 _SICK_FOR = 10.0  # seconds
 # Parsed pages are needed again at once, to render them and to find the links of files.
@@ -143,8 +144,13 @@ class PageCache:
         return self._files.find(project)
 
     def expire(self, project: NormalizedName) -> None:
-        """The page has changed upstream: it is not current any more."""
+        """The page has changed upstream: it is not current any more.
+
+        An answer that is on its way now may be older than that, and does not count.
+        """
         self._absent_until.discard(project)
+        if self._files.find(project) is not None:
+            self._trust.doubt(project)
         self._files.expire(project)
 
     def drop(self, project: NormalizedName) -> None:
@@ -199,6 +205,11 @@ class PageCache:
                 return Landed(held, Origin.REVALIDATED)  # another process was quicker
             try:
                 landed = self._refresher.refresh(project)
+                for _ in range(_DOUBTS):
+                    if self._trust.doubted(project) is None:
+                        break
+                    # Who joined this flight may have asked after the doubt.
+                    landed = self._refresher.refresh(project)
             except NoSuchProject:
                 self._absent_until.put(project, self._clock() + ABSENT_FOR, 1)
                 self._sick_until = 0.0

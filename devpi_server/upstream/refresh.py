@@ -103,6 +103,15 @@ class Refresher:
         :raises NoSuchProject: upstream says so.
         :raises UpstreamError: none of them can tell.
         """
+        doubt = self._trust.doubted(project)
+        landed = self._ask_in_order(project)
+        if doubt is not None:
+            self._trust.settle(project, doubt)
+        if self._trust.doubted(project) is not None:
+            self._files.expire(project)
+        return landed
+
+    def _ask_in_order(self, project: NormalizedName) -> Landed:
         head = self._files.head(project)
         faults: list[UpstreamError] = []
         for base in self._origins.in_order():

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import secrets
+
 from devpi_server.concurrency import Clock
 from devpi_server.names import NormalizedName
 from devpi_server.store.feedstate import FeedFile
 from devpi_server.store.marks import Mark, Marks
 from devpi_server.store.pagefiles import HeldPage
 
+_NUMBERS = 2**62  # two doubts are never the same
+
 
 class Trust:
     """The word of one mirror's feed, as all processes see it.
 
+    :param doubts: what somebody has asked to be looked at anew, and nobody has yet.
     :param base: the address whose changes the feed names; serials mean nothing elsewhere.
     """
 
-    def __init__(self, *, feed: FeedFile, promises: Marks, base: str, clock: Clock) -> None:
+    def __init__(
+        self, *, feed: FeedFile, promises: Marks, doubts: Marks, base: str, clock: Clock
+    ) -> None:
         self._feed = feed
         self._promises = promises
+        self._doubts = doubts
         self._base = base
         self._clock = clock
 
@@ -45,3 +53,15 @@ class Trust:
     def fulfil(self, project: NormalizedName, promise: Mark) -> None:
         """The promise has been kept, or given up; a newer one stays."""
         self._promises.drop(project, promise)
+
+    def doubt(self, project: NormalizedName) -> None:
+        """What upstream has been asked until now does not count."""
+        self._doubts.put(project, secrets.randbelow(_NUMBERS), self._clock())
+
+    def doubted(self, project: NormalizedName) -> Mark | None:
+        """The last doubt, where upstream has not been asked since."""
+        return self._doubts.get(project)
+
+    def settle(self, project: NormalizedName, doubt: Mark) -> None:
+        """Upstream has been asked after this doubt, and has answered; a newer one stays."""
+        self._doubts.drop(project, doubt)

@@ -235,7 +235,11 @@ class _MirrorWiring:
         self._interest = Marks(folder / "interest", store.incoming)
         self._feed = FeedFile(folder / "feed", store.incoming, clock, store.published)
         self._trust = Trust(
-            feed=self._feed, promises=self._promises, base=self._origins.first, clock=clock
+            feed=self._feed,
+            promises=self._promises,
+            doubts=Marks(folder / "doubts", store.incoming),
+            base=self._origins.first,
+            clock=clock,
         )
         self._pages = self._page_cache()
         self._source = self._make_source()

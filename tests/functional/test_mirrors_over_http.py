@@ -300,7 +300,7 @@ def _authorized(server: App, name: str) -> bool:
     """Whether the mirror's client would send any credentials to its own address."""
     mirrored = server.services.indexes.find(name).mirrored
     assert mirrored is not None
-    client: Any = mirrored.mirror.pages._refresher._client
+    client: Any = mirrored.mirror.pages._refresher._client._client  # that which is observed
     return client._origin("https://nexus.test/simple/").authorization is not None
 
 

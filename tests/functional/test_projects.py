@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from fakes import FakeClock
 from people import Person, join, root_of
 from server import App, until
 from uploading import post
-from upstream import Status, Upstream
+from upstream import HangInBody, Status, Upstream
 from upstream.artefacts import sdist, wheel
 
 Make = Callable[..., App]
@@ -501,6 +502,25 @@ def test_a_refresh_shows_what_is_new_upstream(server: App, up: Upstream) -> None
 
     assert (answer.status, answer.headers["Location"]) == (302, "./")
     assert len(server.links("demo")) == 2
+
+
+def test_a_refresh_is_not_lost_to_an_answer_that_is_on_its_way(server: App, up: Upstream) -> None:
+    """What upstream said before does not count after, also for those who wait for it."""
+    refresh = "/root/pypi/+simple/demo/refresh"
+    up.release("demo", "1.0")
+    server.links("demo")
+    server.request("POST", refresh)
+    old = up.fail("/simple/demo/", HangInBody(5), times=1)
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(server.links, "demo")
+        until(lambda: up.count("/simple/demo/") == 2)
+        up.release("demo", "2.0")
+        server.request("POST", refresh)
+        old.remove()
+
+        assert len(waiting.result()) == 2
+    assert len(server.links("demo")) == 2
+    assert up.count("/simple/demo/") == 3
 
 
 def test_a_refresh_of_a_stage_refreshes_its_mirrors(

@@ -32,7 +32,8 @@ def marks(tmp_path: Path) -> Marks:
 def trust(marks: Marks, tmp_path: Path) -> Trust:
     clock = FakeClock()
     feed = FeedFile(tmp_path / "feed", Incoming(tmp_path / "incoming"), clock)
-    return Trust(feed=feed, promises=marks, base="https://index.test/", clock=clock)
+    doubts = Marks(tmp_path / "doubts", Incoming(tmp_path / "incoming"))
+    return Trust(feed=feed, promises=marks, doubts=doubts, base="https://index.test/", clock=clock)
 
 
 def named(marks: Marks, serial: int) -> Mark:
