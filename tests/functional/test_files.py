@@ -1010,6 +1010,12 @@ def test_no_address_reaches_beyond_the_index(
     }
 
 
+@pytest.fixture
+def one_app(app: Callable[..., App]) -> App:
+    """For all examples."""
+    return app()
+
+
 @settings(
     max_examples=200,
     deadline=None,
@@ -1029,11 +1035,9 @@ def test_no_address_reaches_beyond_the_index(
         max_size=4,
     ),
 )
-def test_no_file_address_is_a_server_error(
-    up: Upstream, app: Callable[..., App], kind: str, parts: list[str]
-) -> None:
+def test_no_file_address_is_a_server_error(one_app: App, kind: str, parts: list[str]) -> None:
     """Any address of a file that is not there is a plain 404."""
-    answer = app()(f"/root/pypi/{kind}/{'/'.join(parts)}")
+    answer = one_app(f"/root/pypi/{kind}/{'/'.join(parts)}")
 
     assert answer.status in {404, 405}
 

@@ -335,6 +335,12 @@ PIECES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.fixture
+def one_app(app: Make) -> App:
+    """For all examples."""
+    return app()
+
+
 @settings(
     max_examples=400,
     deadline=None,
@@ -347,14 +353,11 @@ PIECES = st.one_of(
 )
 @example(path="root/pypi/+f/abc/%2e%2e%2f/x", accept="", method="GET")
 @example(path="%0d%0aX-Evil:1/", accept="\r\nX-Evil: 1", method="GET")
-def test_no_path_is_a_server_error(
-    up: Upstream, app: Make, path: str, accept: str, method: str
-) -> None:
+def test_no_path_is_a_server_error(one_app: App, path: str, accept: str, method: str) -> None:
     """Whatever is asked for, the answer is well-formed WSGI and never a 5xx."""
-    server = app()
     header = accept.encode("utf-8").decode("latin-1")
 
-    answer = server(f"/{path}", {"Accept": header}, method=method)
+    answer = one_app(f"/{path}", {"Accept": header}, method=method)
 
     assert answer.status in {200, 301, 302, 304, 404, 405}
     location = answer.headers.get("Location", "")
