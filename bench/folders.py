@@ -52,14 +52,17 @@ def main() -> None:
     table: Table = {}
     with tempfile.TemporaryDirectory() as place:
         for count in chosen.files:
-            folder = Path(place, f"packages-{count}")
-            _fill(folder, count)
             with ExitStack() as stack:
                 # All of them are up at once, so that each figure is taken next to the others.
                 up = []
                 for name, start in servers.items():
+                    # A folder each: pypiserver has the kernel tell it of every file that is opened.
+                    folder = Path(place, f"{name}-{count}")
+                    _fill(folder, count)
                     begun = time.monotonic()
-                    up.append(stack.enter_context(start(folder, Path(place, f"data-{count}"))))
+                    up.append(
+                        stack.enter_context(start(folder, Path(place, f"{name}-data-{count}")))
+                    )
                     print(f"{name}, {count} files: up in {time.monotonic() - begun:.1f} s")
                 for _ in range(_ROUNDS):
                     for row, name, figure in _measured(up, chosen.seconds):
