@@ -111,6 +111,7 @@ def test_a_cold_file_is_the_one_upstream_has(
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.straight("nginx has ETags of its own")
 def test_a_hot_file_asks_upstream_nothing(up: Upstream, server: Client, size: int) -> None:
     """Once held, a file comes from here, with the header that it had when it was cold."""
     file = up.release("demo", "1.0", size=size)
@@ -592,6 +593,7 @@ RANGES: list[tuple[str, slice | None]] = [
 
 @pytest.mark.parametrize("is_hot", [True, False], ids=["hot", "cold"])
 @pytest.mark.parametrize(("asked", "part"), RANGES, ids=[asked for asked, _ in RANGES])
+@pytest.mark.straight("nginx has ETags of its own, and its own way with odd ranges")
 def test_a_range_is_that_part_of_the_file(
     up: Upstream, server: Client, asked: str, part: slice | None, is_hot: bool
 ) -> None:
@@ -613,6 +615,7 @@ def test_a_range_is_that_part_of_the_file(
 
 @pytest.mark.parametrize("is_hot", [True, False], ids=["hot", "cold"])
 @pytest.mark.parametrize("asked", ["bytes=1000000-", "bytes=1000000-1000001", "bytes=-0"])
+@pytest.mark.straight("nginx says so with a body")
 def test_a_range_beyond_the_end_is_416(
     up: Upstream, server: Client, asked: str, is_hot: bool
 ) -> None:

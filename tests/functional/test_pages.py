@@ -143,6 +143,7 @@ def ready(up: Upstream, app: App) -> App:
 
 
 @pytest.mark.parametrize("path", PAGES)
+@pytest.mark.straight("nginx has ETags of its own")
 def test_every_variant_says_what_it_depends_on(up: Upstream, app: Make, path: str) -> None:
     """200 and 304 carry Vary and Cache-Control: who shares a cache gets no other's form."""
     server = ready(up, app())
@@ -157,6 +158,7 @@ def test_every_variant_says_what_it_depends_on(up: Upstream, app: Make, path: st
 
 
 @pytest.mark.parametrize("path", PAGES)
+@pytest.mark.straight("nginx sends no zstd")
 def test_every_encoding_decodes_to_the_same_bytes(up: Upstream, app: Make, path: str) -> None:
     """gzip and zstd are only another dress of the identity body."""
     server = ready(up, app())
@@ -185,6 +187,7 @@ def test_the_etag_is_strong_and_each_representation_has_its_own(
 
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.parametrize("condition", ["{}", "W/{}", '"other", {}', "*"])
+@pytest.mark.straight("nginx has ETags of its own")
 def test_a_304_repeats_the_etag_and_has_no_body(
     up: Upstream, app: Make, path: str, condition: str
 ) -> None:
@@ -208,6 +211,7 @@ def test_another_representations_etag_is_no_304(up: Upstream, app: Make, path: s
 
 
 @pytest.mark.parametrize("path", PAGES)
+@pytest.mark.straight("nginx has ETags of its own")
 def test_head_says_what_get_says(up: Upstream, app: Make, path: str) -> None:
     """HEAD has the header of GET, the length included, and no body."""
     server = ready(up, app())
@@ -303,6 +307,7 @@ NAMES = [
 @pytest.mark.parametrize("mount", MOUNTS)
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:30])
+@pytest.mark.straight("some of these nginx itself refuses, with 400")
 def test_what_is_no_project_name_is_404(
     up: Upstream, app: Make, mount: str, slash: str, name: str
 ) -> None:
@@ -315,6 +320,7 @@ def test_what_is_no_project_name_is_404(
 
 @pytest.mark.parametrize("mount", MOUNTS)
 @pytest.mark.parametrize("junk", ["%ff", "%c0%ae", "%ed%a0%80", "%00", "%0d%0a", "%2f", ";x=1"])
+@pytest.mark.straight("some of these nginx itself refuses, with 400")
 def test_junk_in_a_path_is_never_overlooked(up: Upstream, app: Make, mount: str, junk: str) -> None:
     """A path with bytes that mean nothing names nothing; it is not the path without them."""
     up.release("demo", "1.0")

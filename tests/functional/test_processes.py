@@ -703,6 +703,7 @@ def granian(spawn: Spawn) -> Spawn:
     return start
 
 
+@pytest.mark.straight("nginx has ETags of its own")
 def test_granian_serves_the_same(up: Upstream, granian: Spawn) -> None:
     """Pages, cold and hot files, ranges and errors through another server."""
     file = up.release("demo", "1.0", size=MB)
