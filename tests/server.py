@@ -441,6 +441,7 @@ class Embedded(Http):
     ) -> None:
         self._server.stop()
         self._thread.join(_PATIENCE)
+        self._server.close()
 
 
 class ServerProcess(Http):

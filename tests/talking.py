@@ -46,4 +46,5 @@ def talk(
     talking.start()
     server.run(lambda: None)
     talking.join(WITHIN)
+    server.close()
     return answers[0]

@@ -432,6 +432,9 @@ class WaitressServer:
             server.leave()
         self._drain()
         self._dispatcher.shutdown(cancel_pending=True, timeout=0.1)
+
+    def close(self) -> None:
+        """Let go of what is left, for a process that goes on; nobody may stop it any more."""
         wasyncore.close_all(self._map)
 
     def _drain(self) -> None:
