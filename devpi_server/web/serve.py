@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,9 @@ _MODULES = {
 _ON_UNIX_SOCKETS = ("waitress", "granian")
 # granian holds a thread for each answer that is being sent.
 _GRANIAN_THREADS = 64
+
+_IDLE = 10  # seconds
+_GRACE = 40  # seconds that its worker gets to send what it has begun with
 
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - only compared with
 
@@ -172,6 +176,9 @@ def _serve_granian(served: Served, settings: Settings, place: _Place, announce: 
         "devpi_server",
         interface=Interfaces.WSGI,
         blocking_threads=max(_GRANIAN_THREADS, settings.threads),
+        # At a stop it may wait for threads that have nothing to do.
+        blocking_threads_idle_timeout=_IDLE,
+        workers_kill_timeout=_GRACE,
         log_enabled=settings.debug,
         **where,
     )
@@ -181,6 +188,9 @@ def _serve_granian(served: Served, settings: Settings, place: _Place, announce: 
 
 def _load(rebuild: Callable[[], Served], _target: str) -> WSGIApp:
     """What granian's worker process calls to get its application."""
+    # Until it listens to signals itself, it has the handler of its parent, which would make a
+    # stop wait until the worker is killed.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     served = rebuild()
     served.start()
     return adapted(served.app)
