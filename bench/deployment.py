@@ -44,7 +44,6 @@ server {{
     root {folder};
     sendfile on;
     gzip_static on;
-    open_file_cache max=1000;
     types {{ application/vnd.pypi.simple.v1+json json; }}
     default_type application/octet-stream;
     location / {{ }}

@@ -69,6 +69,8 @@ class RealDevpi(Http):
         with log.open("wb") as stdout:
             self._process = process = subprocess.Popen(
                 [
+                    # Where these tests run in the background, the shell has it ignored.
+                    *("env", "--default-signal=INT"),
                     *(self._program("devpi-server"), "--serverdir", self._folder / "server"),
                     *("--secretfile", self._folder / "secret", *_CHEAP),
                     *("--host", "127.0.0.1", "--port", "0", "--threads", "8"),
