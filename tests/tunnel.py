@@ -50,6 +50,10 @@ class Tunnel:
                 self._start(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError):  # the client has left
+            self._lead(client)
+
+    def _lead(self, client: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
             data = client.recv(65536)
