@@ -44,14 +44,9 @@ class MirrorFiles:
     sends_elsewhere: bool = False  # clients fetch files that are not held from upstream
 
     def open(self, path: str, client_has: ClientHas) -> Ready | Coming | Elsewhere | Unchanged:
-        held = self.held(path)
-        if held is not None:
-            return held
-        wanted = self._wanted(path)
-        if isinstance(wanted, Ready):
+        wanted = self.held(path) or self._unless_spared(path, client_has)
+        if not isinstance(wanted, Wanted):
             return wanted
-        if (spared := self._spared(wanted, client_has)) is not None:
-            return spared
         try:
             joined = self.mirror.files.join(wanted)
         except NoSuchFile:
@@ -73,14 +68,9 @@ class MirrorFiles:
     def describe(
         self, path: str, client_has: ClientHas
     ) -> Ready | Described | Elsewhere | Unchanged:
-        held = self._found(path)
-        if held is not None:
-            return held
-        wanted = self._wanted(path)
-        if isinstance(wanted, Ready):
+        wanted = self._found(path) or self._unless_spared(path, client_has)
+        if not isinstance(wanted, Wanted):
             return wanted
-        if (spared := self._spared(wanted, client_has)) is not None:
-            return spared
         size = self.mirror.files.size(wanted)
         return Described(wanted.link.filename, wanted.link.digests.get("sha256"), size)
 
@@ -199,14 +189,19 @@ class MirrorFiles:
         if any(link.filename == base for link in gone.links):
             log.info("serving %s, which upstream has removed", filename)
 
-    def _spared(self, wanted: Wanted, client_has: ClientHas) -> Elsewhere | Unchanged | None:
-        """Why upstream need not be asked for a file that is not held, if it need not."""
+    def _unless_spared(
+        self, path: str, client_has: ClientHas
+    ) -> Wanted | Ready | Elsewhere | Unchanged:
+        """What to ask upstream for, for a file that is not held; or why that need not be."""
+        wanted = self._wanted(path)
+        if isinstance(wanted, Ready):
+            return wanted
         if self.sends_elsewhere:
             return Elsewhere(wanted.link.url)
         sha256 = wanted.link.digests.get("sha256")
         if sha256 is not None and client_has(sha256):
             return Unchanged(wanted.link.filename, sha256)
-        return None
+        return wanted
 
 
 def _settled(path: str, wanted: Wanted, arriving: Arriving) -> Coming:
