@@ -22,7 +22,7 @@ from devpi_server.services.local import Local
 from devpi_server.services.metrics import Metrics
 from devpi_server.services.pages import Pages
 from devpi_server.services.prefetch_requests import PrefetchRequests
-from devpi_server.services.promises import Promises
+from devpi_server.services.readymade import ReadyMade
 from devpi_server.services.releases import Releases
 from devpi_server.services.status import Status
 from devpi_server.store.blobs import BlobStore
@@ -35,7 +35,7 @@ from devpi_server.web.hot import Environ, Hot, Readiness, StartResponse, WSGIApp
 from devpi_server.web.indexes import IndexesApi
 from devpi_server.web.ops import Ops
 from devpi_server.web.outside import Outside
-from devpi_server.web.plugins import ErrorsPlugin, Handler, failure
+from devpi_server.web.plugins import ErrorsPlugin, Handler, failure, put_in_place
 from devpi_server.web.projects import ProjectsApi
 from devpi_server.web.push import PushApi
 from devpi_server.web.pypicache import Pypicache, in_json
@@ -247,7 +247,7 @@ def application(
     outside_url: str | None,
     absolute_urls: bool,
     trusted_proxy: str | None,
-    promises: Promises | None,
+    ready_made: ReadyMade | None,
     sent_from: str | None,
     local: Local,
     prefetches: PrefetchRequests,
@@ -257,7 +257,7 @@ def application(
     front: str = _PYPI,
 ) -> Application:
     """The WSGI application, from the outside in: patience, sub-path, what is hot, log, bottle."""
-    hot = Hot(indexes, pages, downloads, observer, clock, promises)
+    hot = Hot(indexes, pages, downloads, observer, clock, ready_made)
     simple = SimplePages(indexes, pages, listings, hot, absolute_urls=absolute_urls)
     files = Files(indexes, downloads, hot, places)
     guard = AccessPlugin(access, accounts)
@@ -271,7 +271,7 @@ def application(
     app = _without_bad_bytes(_bottle(all_routes, guard))
     app = hot.in_front_of(_observed(app, observer, clock))
     app = _named(Outside(app, outside_url, trusted_proxy, sent_from), identity)
-    return Application(_patient(app, places), hot, all_routes, access.anybody_uploads)
+    return Application(patient(app, places), hot, all_routes, access.anybody_uploads)
 
 
 def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
@@ -281,7 +281,7 @@ def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
     app.install(ErrorsPlugin())
     app.install(guard)
     app.default_error_handler = _error
-    by_body: dict[tuple[str, str], dict[str, bottle.Route]] = {}
+    made = []
     for route in all_routes:
         if route.action not in ACTIONS:
             raise ValueError(f"{route.method} {route.rule} needs {route.action}, which is nothing")
@@ -289,19 +289,27 @@ def _bottle(all_routes: list[Route], guard: AccessPlugin) -> bottle.Bottle:
         rule = route.rule.replace("<user>", "<user:user>")
         for part in ("index", "project", "version"):
             rule = rule.replace(f"<{part}>", f"<{part}:name>")
-        made = bottle.Route(app, rule, route.method, route.handler, **options)
-        by_body.setdefault((rule, route.method), {})[route.body] = made
+        made.append((route.body, bottle.Route(app, rule, route.method, route.handler, **options)))
+    add_routes(app, made)
+    return app
+
+
+def add_routes(app: bottle.Bottle, routes: Iterable[tuple[str, bottle.Route]]) -> None:
+    """Add the routes, each with the content type of the body that it is for, or none.
+
+    Of the same rule and method, there may be one for each.
+    """
+    by_body: dict[tuple[str, str], dict[str, bottle.Route]] = {}
+    for body, route in routes:
+        by_body.setdefault((route.rule, route.method), {})[body] = route
     for (rule, method), same in by_body.items():
         if len(same) == 1:
             app.add_route(same[""])
         else:
-            app.route(
-                rule, method, chosen_by_body(same), skip=[True]
-            )  # the chosen one has the plugins
-    return app
+            app.route(rule, method, _chosen_by_body(same), skip=[True])  # it has the plugins
 
 
-def chosen_by_body(routes: Mapping[str, bottle.Route]) -> Handler:
+def _chosen_by_body(routes: Mapping[str, bottle.Route]) -> Handler:
     """The route for the content type of the body, or the one for all others."""
 
     def handle(**arguments: str) -> object:
@@ -317,11 +325,7 @@ def _error(response: bottle.HTTPError) -> bytes:
     """What bottle itself refuses, or a fault of ours: the body, and the rest put in place."""
     status = response.status_code
     message = _OWN_WORDS.get(status, str(response.body))
-    answer = failure(status, message)
-    if allow := response.headers.get("Allow"):
-        answer.set_header("Allow", allow)
-    answer.apply(bottle.response)
-    return answer.body  # type: ignore[no-any-return]
+    return put_in_place(failure(status, message), response)
 
 
 def _without_bad_bytes(app: WSGIApp) -> WSGIApp:
@@ -364,7 +368,9 @@ def _named(app: WSGIApp, identity: Identity) -> WSGIApp:
     return answer
 
 
-def _patient(app: WSGIApp, places: Blocking) -> WSGIApp:
+def patient(app: WSGIApp, places: Blocking) -> WSGIApp:
+    """The application, with requests that wait as their server can."""
+
     def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         with waiting_with(environ.get(PATIENCE, places)):
             return app(environ, start_response)

@@ -20,7 +20,7 @@ from devpi_server.records import Freshness, Origin
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.indexes import Indexes
 from devpi_server.services.pages import PageKey, Pages, Rendered
-from devpi_server.services.promises import Promises
+from devpi_server.services.readymade import ReadyMade
 from devpi_server.web import conditional
 from devpi_server.web.heldfile import Answer, Part, held_answer
 
@@ -66,9 +66,9 @@ class Hot:
         downloads: Downloads,
         observer: Observer,
         clock: Clock,
-        promises: Promises | None = None,
+        ready_made: ReadyMade | None = None,
     ) -> None:
-        self._promises = promises
+        self._ready_made = ready_made
         self._indexes = indexes
         self._pages = pages
         self._downloads = downloads
@@ -107,8 +107,8 @@ class Hot:
                 return None
             ready = self._downloads.held(*file)
             answer = held_answer(ready, environ) if ready is not None else None
-            if answer is not None and self._promises is not None:
-                self._promises.offer_file(*file)
+            if answer is not None and self._ready_made is not None:
+                self._ready_made.offer_file(*file)
         except (DevpiError, OSError):  # the long way finds out what to say
             return None
         if answer is not None:
@@ -140,16 +140,16 @@ class Hot:
         cost = sum(len(part) for part in _key(environ))
         if cost <= _LONGEST_KEY:
             self._known.put(_key(environ), _Known(project, key, type_), cost + 500)
-        if self._promises is not None:
-            self._promises.offer_page(environ["PATH_INFO"], key)
+        if self._ready_made is not None:
+            self._ready_made.offer_page(environ["PATH_INFO"], key)
 
     def remember_file(self, environ: Environ, index_name: str, path: str) -> None:
         """Answer requests for this file from now on, as long as it is held and public."""
         key = environ["PATH_INFO"]
         if len(key) <= _LONGEST_KEY:
             self._files.put(key, (index_name, path), 2 * len(key) + 300)
-        if self._promises is not None:
-            self._promises.offer_file(index_name, path)
+        if self._ready_made is not None:
+            self._ready_made.offer_file(index_name, path)
 
     def _answer(self, known: _Known, environ: Environ) -> tuple[str, Headers, bytes] | None:
         rendered = self._pages.held(known.key)
@@ -162,8 +162,8 @@ class Hot:
             return None
         if view.stamp != rendered.stamp or not index.is_public:
             return None
-        if self._promises is not None:
-            self._promises.offer_page(environ["PATH_INFO"], known.key)
+        if self._ready_made is not None:
+            self._ready_made.offer_page(environ["PATH_INFO"], known.key)
         answer = page_answer(rendered, known.content_type, known.key, view.origin, environ)
         seen = event(environ, answer[0], view.origin.value, self._clock, answer[1])
         self._observer.answered(seen)

@@ -34,9 +34,9 @@ from devpi_server.services.prefetch import Prefetching
 from devpi_server.services.prefetch_jobs import Task
 from devpi_server.services.prefetch_pip import Pip
 from devpi_server.services.prefetch_requests import PrefetchRequests
-from devpi_server.services.promises import Promises
 from devpi_server.services.publishing import Publishing
 from devpi_server.services.push import Push
+from devpi_server.services.readymade import ReadyMade
 from devpi_server.services.releases import Releases
 from devpi_server.services.results import Results
 from devpi_server.services.search import Search
@@ -196,7 +196,7 @@ def build(
         snapshots=packages.snapshots if packages is not None else None,
         blobs=store.blobs,
         front=packages.name if packages is not None else founding.PYPI,
-        promises=_promises(settings, store, indexes, pages, downloads, clock),
+        ready_made=_ready_made(settings, store, indexes, pages, downloads, clock),
         sent_from=f"{settings.datadir}{os.sep}" if settings.publish else None,
     )
     own_workers: list[Worker] = [
@@ -305,18 +305,18 @@ def tools(settings: Settings, *, new: bool = False, clock: Clock = time.time) ->
         made.close()
 
 
-def _promises(
+def _ready_made(
     settings: Settings,
     store: Store,
     indexes: Indexes,
     pages: Pages,
     downloads: Downloads,
     clock: Clock,
-) -> Promises | None:
+) -> ReadyMade | None:
     if not settings.publish:
         return None
     store.published.begin()
-    return Promises(store.published, indexes, pages, downloads, clock)
+    return ReadyMade(store.published, indexes, pages, downloads, clock)
 
 
 def _indexes(

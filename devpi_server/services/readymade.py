@@ -39,7 +39,7 @@ _WAITING = 1000  # offers
 Work = Callable[[], None]
 
 
-class Promises:
+class ReadyMade:
     """The one who publishes."""
 
     def __init__(
@@ -117,9 +117,11 @@ class Promises:
                 return
             if until < math.inf:
                 self._published.due(project, until)
-            for encoding, more in ((Encoding.GZIP, ".gz"), (Encoding.IDENTITY, "")):
-                made = self._pages.of_view(key._replace(encoding=encoding), view)
-                shelf.put(name + more, made.body)
+            # The plain one is made first, since the other is made of it; and seen last.
+            plain = self._pages.of_view(key._replace(encoding=Encoding.IDENTITY), view)
+            packed = self._pages.of_view(key._replace(encoding=Encoding.GZIP), view)
+            shelf.put(f"{name}.gz", packed.body)
+            shelf.put(name, plain.body)
 
     def _file(self, index_name: str, path: str) -> None:
         found = _FILE.match(path)
