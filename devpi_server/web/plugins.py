@@ -23,6 +23,7 @@ from devpi_server.web.outside import root_url
 log = logging.getLogger(__name__)
 
 Handler = Callable[..., object]
+Failure = Callable[[int, str, int | None], bottle.HTTPResponse]
 
 STATUS: dict[type[DevpiError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
@@ -97,10 +98,16 @@ def failure(status: int, message: str, retry_after: int | None = None) -> bottle
 
 
 class ErrorsPlugin:
-    """A bottle plugin: every error of ours becomes an answer."""
+    """A bottle plugin: every error of ours becomes an answer.
+
+    :param answer: makes it of the status, the message and the seconds to wait.
+    """
 
     name = "errors"
     api = 2
+
+    def __init__(self, answer: Failure = failure) -> None:
+        self._answer = answer
 
     def apply(self, callback: Handler, route: object) -> Handler:
         """Wrap the handler."""
@@ -112,6 +119,17 @@ class ErrorsPlugin:
                 status = status_of(error)
                 level = logging.WARNING if status >= 500 else logging.DEBUG
                 log.log(level, "%s: %s", bottle.request.path, error.message)
-                return failure(status, error.message, getattr(error, "retry_after", None))
+                return self._answer(status, error.message, getattr(error, "retry_after", None))
 
         return handle
+
+
+def put_in_place(answer: bottle.HTTPResponse, of: bottle.HTTPError) -> bytes:
+    """Answer this where bottle itself refuses; return the body.
+
+    :param of: what bottle would have answered.
+    """
+    if allow := of.headers.get("Allow"):
+        answer.set_header("Allow", allow)
+    answer.apply(bottle.response)
+    return answer.body  # type: ignore[no-any-return]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable
 from html import escape
 from http import HTTPStatus
 from urllib.parse import quote
 
 import bottle
 
-from devpi_server.errors import DevpiError
 from devpi_server.web.hot import Environ
-from devpi_server.web.plugins import status_of
-
-log = logging.getLogger(__name__)
-
-Handler = Callable[..., object]
+from devpi_server.web.plugins import put_in_place
 
 # A path that a front server may name in X-Forwarded-Host, behind the host.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~%-]{1,100}){1,8}\Z")
@@ -94,33 +87,8 @@ def refusal(status: int, message: str, retry_after: int | None = None) -> bottle
     return bottle.HTTPResponse(encoded, line, headers)
 
 
-class Refusals:
-    """A bottle plugin: every error of ours becomes a refusal."""
-
-    name = "refusals"
-    api = 2
-
-    def apply(self, callback: Handler, route: object) -> Handler:
-        """Wrap the handler."""
-
-        def handle(**arguments: str) -> object:
-            try:
-                return callback(**arguments)
-            except DevpiError as error:
-                status = status_of(error)
-                level = logging.WARNING if status >= 500 else logging.DEBUG
-                log.log(level, "%s: %s", bottle.request.path, error.message)
-                return refusal(status, error.message, getattr(error, "retry_after", None))
-
-        return handle
-
-
 def of_bottle(response: bottle.HTTPError) -> bytes:
     """What bottle itself refuses, or a fault of ours: the body, and the rest put in place."""
     status = response.status_code
     message = str(response.body) if status < 500 else "internal error, see the server's log"
-    answer = refusal(status, message)
-    if allow := response.headers.get("Allow"):
-        answer.set_header("Allow", allow)
-    answer.apply(bottle.response)
-    return answer.body  # type: ignore[no-any-return]
+    return put_in_place(refusal(status, message), response)

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import bottle
 
-from devpi_server.concurrency import Blocking, waiting_with
+from devpi_server.concurrency import Blocking
 from devpi_server.services.gate import Gate
 from devpi_server.services.packagefolder import PackageFolder
 from devpi_server.upstream.xmlrpc import CONTENT_TYPE as XML
-from devpi_server.web.app import PATIENCE, Application, Route, chosen_by_body
+from devpi_server.web.app import Application, Route, add_routes, patient
 from devpi_server.web.credentials import Credentials, credentials
 from devpi_server.web.hot import Environ, StartResponse, WSGIApp
+from devpi_server.web.plugins import ErrorsPlugin, Handler
 from devpi_server.web.pypiserver import answers, welcome
-from devpi_server.web.pypiserver.answers import Handler, Refusals
 from devpi_server.web.pypiserver.files import FolderFiles
 from devpi_server.web.pypiserver.hot import FolderHot
 from devpi_server.web.pypiserver.pages import FolderPages, nothing
@@ -96,7 +96,7 @@ def application(
     files = FolderFiles(folder, hot, look.cache_control, is_public=gate.is_open(DOWNLOAD))
     all_routes = routes(pages, files, FolderSearch(folder), forms, look)
     app = _bottle(all_routes, gate)
-    app = hot.in_front_of(_patient(app, places), files.answer)
+    app = hot.in_front_of(patient(app, places), files.answer)
     app = _below(logged(app, look.formats), look.base_url)
     return Application(app, hot, all_routes, lambda: gate.is_open(UPDATE))
 
@@ -139,27 +139,18 @@ def enter(gate: Gate, action: str, environ: Environ) -> None:
 
 def _bottle(all_routes: Sequence[Route], gate: Gate) -> bottle.Bottle:
     app = bottle.Bottle()
-    app.install(Refusals())
+    app.install(ErrorsPlugin(answers.refusal))
     app.install(_AtTheGate(gate))
     app.default_error_handler = answers.of_bottle
-    by_body: dict[tuple[str, str], dict[str, bottle.Route]] = {}
-    for route in all_routes:
-        made = bottle.Route(app, route.rule, route.method, route.handler, action=route.action)
-        by_body.setdefault((route.rule, route.method), {})[route.body] = made
-    for (rule, method), same in by_body.items():
-        if len(same) == 1:
-            app.add_route(same[""])
-        else:
-            app.route(rule, method, chosen_by_body(same), skip=[True])  # the chosen has the plugins
+    made = (
+        (
+            route.body,
+            bottle.Route(app, route.rule, route.method, route.handler, action=route.action),
+        )
+        for route in all_routes
+    )
+    add_routes(app, made)
     return app
-
-
-def _patient(app: WSGIApp, places: Blocking) -> WSGIApp:
-    def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        with waiting_with(environ.get(PATIENCE, places)):
-            return app(environ, start_response)
-
-    return answer
 
 
 def _below(app: WSGIApp, base_url: str) -> WSGIApp:
