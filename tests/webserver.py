@@ -109,9 +109,13 @@ def _listening() -> Sequence[socket.socket]:
         first = socket.create_server(("0.0.0.0", 0))
         try:
             port = first.getsockname()[1]
-            return first, socket.create_server(("::", port), family=socket.AF_INET6)
+            both = first, socket.create_server(("::", port), family=socket.AF_INET6)
         except OSError:  # somebody has that port there
             first.close()
+            continue
+        for each in both:  # nginx takes it for granted; a worker that came too late would hang
+            each.setblocking(False)
+        return both
 
 
 def _with_https(site: str, certificate: Path, key: Path) -> str:
