@@ -116,7 +116,7 @@ class PageCache:
             return self._ask(project, held)
         if held is not None:
             self._asked[project] = self._clock()
-            if self._is_current(held):
+            if self._is_current(project, held):
                 return self._view(project, held, Origin.HIT)
             if self._refresher.is_resting(project):
                 return self._view(project, held, Origin.STALE)
@@ -149,8 +149,9 @@ class PageCache:
         An answer that is on its way now may be older than that, and does not count.
         """
         self._absent_until.discard(project)
-        if self._files.find(project) is not None:
-            self._trust.doubt(project)
+        # In this order: what comes in between, somebody has asked for after this.
+        if self._is_being_asked_for(project) or self._files.find(project) is not None:
+            self._trust.doubts.add(project)
         self._files.expire(project)
 
     def drop(self, project: NormalizedName) -> None:
@@ -158,16 +159,18 @@ class PageCache:
         self._absent_until.discard(project)
         self._files.remove(project)
 
-    def _is_current(self, held: HeldPage) -> bool:
+    def _is_current(self, project: NormalizedName, held: HeldPage) -> bool:
         if not self._expiry:
             return False  # the way to say: always ask, whatever the feed says
+        if self._trust.doubts.exist(project):
+            return False
         # A page dated in the future was so by a clock that has been set back since.
         return -2 < self._clock() - held.checked < self._expiry or self._trust.covers(held)
 
-    def _until(self, held: HeldPage) -> float:
+    def _until(self, project: NormalizedName, held: HeldPage) -> float:
         if self._offline:
             return math.inf
-        if not self._is_current(held):
+        if not self._is_current(project, held):
             return 0.0
         return max(held.checked + self._expiry, self._trust.covered_until(held))
 
@@ -178,7 +181,11 @@ class PageCache:
         if self._keep_vanished:
             stamp = (stamp, self._vanished.stamp(project))
         return View(
-            stamp, lambda: self._load(project, held), origin, at_hand, lambda: self._until(held)
+            stamp,
+            lambda: self._load(project, held),
+            origin,
+            at_hand,
+            lambda: self._until(project, held),
         )
 
     def _ask(self, project: NormalizedName, held: HeldPage | None) -> View:
@@ -199,25 +206,36 @@ class PageCache:
 
     def _refresh(self, project: NormalizedName, *, force: bool = False) -> Landed:
         """Runs as a flight."""
-        with self._locks.hold(f"page {self._name} {project}", self._timeout):
+        with self._locks.hold(self._lock(project), self._timeout):
             held = self._files.find(project)
-            if held is not None and not force and self._is_current(held):
+            if held is not None and not force and self._is_current(project, held):
                 return Landed(held, Origin.REVALIDATED)  # another process was quicker
             try:
                 landed = self._refresher.refresh(project)
                 for _ in range(_DOUBTS):
-                    if self._trust.doubted(project) is None:
+                    if not self._trust.doubts.exist(project):
                         break
                     # Who joined this flight may have asked after the doubt.
                     landed = self._refresher.refresh(project)
             except NoSuchProject:
-                self._absent_until.put(project, self._clock() + ABSENT_FOR, 1)
+                if not self._trust.doubts.exist(project):
+                    self._absent_until.put(project, self._clock() + ABSENT_FOR, 1)
                 self._sick_until = 0.0
                 raise
             self._sick_until = 0.0
             at_hand = landed.page is not None and self._remember(project, landed.held, landed.page)
             # Without the page: who waits for a thread to render it is not to keep it in memory.
             return Landed(landed.held, landed.origin, at_hand=at_hand)
+
+    def _is_being_asked_for(self, project: NormalizedName) -> bool:
+        """Whether some process is asking upstream for the page."""
+        lock = self._locks.try_hold(self._lock(project))
+        if lock is not None:
+            lock.release()
+        return lock is None
+
+    def _lock(self, project: NormalizedName) -> str:
+        return f"page {self._name} {project}"
 
     def _remember(self, project: NormalizedName, held: HeldPage, page: Page) -> bool:
         """Keep the page in memory, if it is not too large for that."""

@@ -103,12 +103,13 @@ class Refresher:
         :raises NoSuchProject: upstream says so.
         :raises UpstreamError: none of them can tell.
         """
-        doubt = self._trust.doubted(project)
-        landed = self._ask_in_order(project)
-        if doubt is not None:
-            self._trust.settle(project, doubt)
-        if self._trust.doubted(project) is not None:
-            self._files.expire(project)
+        doubts = self._trust.doubts.of(project)
+        try:
+            landed = self._ask_in_order(project)
+        except NoSuchProject:
+            self._trust.doubts.settle(project, doubts)
+            raise
+        self._trust.doubts.settle(project, doubts)
         return landed
 
     def _ask_in_order(self, project: NormalizedName) -> Landed:

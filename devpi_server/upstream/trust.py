@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-
 from devpi_server.concurrency import Clock
 from devpi_server.names import NormalizedName
+from devpi_server.store.doubts import Doubts
 from devpi_server.store.feedstate import FeedFile
 from devpi_server.store.marks import Mark, Marks
 from devpi_server.store.pagefiles import HeldPage
-
-_NUMBERS = 2**62  # two doubts are never the same
 
 
 class Trust:
@@ -21,11 +18,11 @@ class Trust:
     """
 
     def __init__(
-        self, *, feed: FeedFile, promises: Marks, doubts: Marks, base: str, clock: Clock
+        self, *, feed: FeedFile, promises: Marks, doubts: Doubts, base: str, clock: Clock
     ) -> None:
+        self.doubts = doubts
         self._feed = feed
         self._promises = promises
-        self._doubts = doubts
         self._base = base
         self._clock = clock
 
@@ -53,15 +50,3 @@ class Trust:
     def fulfil(self, project: NormalizedName, promise: Mark) -> None:
         """The promise has been kept, or given up; a newer one stays."""
         self._promises.drop(project, promise)
-
-    def doubt(self, project: NormalizedName) -> None:
-        """What upstream has been asked until now does not count."""
-        self._doubts.put(project, secrets.randbelow(_NUMBERS), self._clock())
-
-    def doubted(self, project: NormalizedName) -> Mark | None:
-        """The last doubt, where upstream has not been asked since."""
-        return self._doubts.get(project)
-
-    def settle(self, project: NormalizedName, doubt: Mark) -> None:
-        """Upstream has been asked after this doubt, and has answered; a newer one stays."""
-        self._doubts.drop(project, doubt)

@@ -20,6 +20,7 @@ from devpi_server.settings import Settings
 from devpi_server.sources.base import Source
 from devpi_server.sources.mirror import Mirror
 from devpi_server.sources.policy import Guarded, HeldOnly
+from devpi_server.store.doubts import Doubts
 from devpi_server.store.feedstate import FeedFile
 from devpi_server.store.heldfiles import Facts
 from devpi_server.store.marks import Marks
@@ -237,7 +238,7 @@ class _MirrorWiring:
         self._trust = Trust(
             feed=self._feed,
             promises=self._promises,
-            doubts=Marks(folder / "doubts", store.incoming),
+            doubts=Doubts(folder / "doubted"),
             base=self._origins.first,
             clock=clock,
         )

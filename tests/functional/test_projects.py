@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -522,6 +524,36 @@ def test_a_refresh_is_not_lost_to_an_answer_that_is_on_its_way(server: App, up: 
         assert len(waiting.result()) == 2
     assert len(server.links("demo")) == 2
     assert up.count("/simple/demo/") == 3
+
+
+def test_a_refresh_counts_whatever_date_the_page_gets(
+    server: App, up: Upstream, tmp_path: Path, clock: FakeClock
+) -> None:
+    """By a process that is just noting an older answer of upstream's."""
+    up.release("demo", "1.0")
+    server.links("demo")
+    (page,) = tmp_path.glob("data/mirror/*/*/pages/demo")
+    up.release("demo", "2.0")
+    server.request("POST", "/root/pypi/+simple/demo/refresh")
+    os.utime(page, (clock(), clock()))
+
+    assert len(server.links("demo")) == 2
+
+
+def test_a_refresh_counts_for_the_first_answer_that_is_on_its_way(
+    server: App, up: Upstream
+) -> None:
+    """Of a project whose page is not held yet."""
+    up.release("demo", "1.0")
+    old = up.fail("/simple/demo/", HangInBody(5), times=1)
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(server.links, "demo")
+        until(lambda: up.count("/simple/demo/") == 1)
+        up.release("demo", "2.0")
+        server.request("POST", "/root/pypi/+simple/demo/refresh")
+        old.remove()
+        waiting.result()
+    assert len(server.links("demo")) == 2
 
 
 def test_a_refresh_of_a_stage_refreshes_its_mirrors(

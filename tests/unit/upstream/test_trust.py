@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 from fakes import FakeClock
+from tracing import stepping
 
 from devpi_server.names import NormalizedName
 from devpi_server.store import marks as marks_module
+from devpi_server.store.doubts import Doubts
 from devpi_server.store.feedstate import FeedFile
 from devpi_server.store.incoming import Incoming
 from devpi_server.store.marks import Mark, Marks
@@ -21,6 +18,7 @@ from devpi_server.upstream import trust as trust_module
 from devpi_server.upstream.trust import Trust
 
 DEMO = NormalizedName("demo")
+MODULES = trust_module, marks_module
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def marks(tmp_path: Path) -> Marks:
 def trust(marks: Marks, tmp_path: Path) -> Trust:
     clock = FakeClock()
     feed = FeedFile(tmp_path / "feed", Incoming(tmp_path / "incoming"), clock)
-    doubts = Marks(tmp_path / "doubts", Incoming(tmp_path / "incoming"))
+    doubts = Doubts(tmp_path / "doubts")
     return Trust(feed=feed, promises=marks, doubts=doubts, base="https://index.test/", clock=clock)
 
 
@@ -42,31 +40,6 @@ def named(marks: Marks, serial: int) -> Mark:
     mark = marks.get(DEMO)
     assert mark is not None
     return mark
-
-
-@contextmanager
-def between(line: int, act: Callable[[], object]) -> Iterator[list[int]]:
-    """Act before the given line of those that are executed in the two modules; lists the lines."""
-    files = {trust_module.__file__, marks_module.__file__}
-    lines: list[int] = []
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename not in files:
-            return None
-        if event == "line":
-            lines.append(frame.f_lineno)
-            if len(lines) == line:
-                sys.settrace(None)
-                act()
-                sys.settrace(trace)
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield lines
-    finally:
-        sys.settrace(before)
 
 
 def test_a_promise_that_was_kept_is_over(marks: Marks, trust: Trust) -> None:
@@ -82,7 +55,12 @@ def test_a_newer_promise_stays_whenever_it_comes(marks: Marks, trust: Trust) -> 
     while True:
         line += 1
         old = named(marks, 5)
-        with between(line, lambda: named(marks, 6)) as lines:
+
+        def name_again(at: int, line: int = line) -> None:
+            if at == line:
+                named(marks, 6)
+
+        with stepping(name_again, *MODULES) as lines:
             trust.fulfil(DEMO, old)
         if len(lines) < line:
             break
