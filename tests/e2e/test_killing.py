@@ -173,7 +173,7 @@ class Load:
     def _page(self, known: set[str]) -> str | None:
         answer = self._site.client("/alice/dev/+simple/growing/", {"Accept": "text/html"})
         if answer.status >= 500:
-            return str(answer.status)
+            return f"page: {answer} {answer.body[:200]!r}"
         missing = [name for name in known if name.encode() not in answer.body]
         if missing:
             self._log.wrong.append(f"{missing} not on a page of {answer.status}")
@@ -182,7 +182,7 @@ class Load:
     def _file(self, path: str, headers: dict[str, str], data: bytes, is_closed: bool) -> str | None:
         answer = self._site.client(path, headers)
         if answer.status >= 500:
-            return str(answer.status)
+            return f"{path}: {answer} {answer.body[:200]!r}"
         if is_closed and not (headers.keys() - {"Range"}):
             expected = answer.status == 401
         else:
