@@ -192,7 +192,8 @@ def nginx(name: str, folder: Path, site: str, port: int) -> Iterator[Running]:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
     (folder / "nginx.conf").write_text(
-        f"{user}worker_processes auto; pid {folder}/pid; error_log {folder}/log; daemon off;\n"
+        f"{user}worker_processes auto; pcre_jit on; daemon off;\n"
+        f"pid {folder}/pid; error_log {folder}/log;\n"
         f"events {{}}\nhttp {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
     )
     command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
