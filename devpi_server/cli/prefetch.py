@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from devpi_server.cli.command import DONE, FAULTY, Command, Report
 from devpi_server.cli.progress import Meter, in_words
 from devpi_server.errors import Refused
-from devpi_server.services import founding, prefetch_sources, prefetch_targets
-from devpi_server.services.prefetch_choice import Wishes
-from devpi_server.services.prefetch_jobs import Plan, Result, State, Task
-from devpi_server.services.prefetch_targets import HERE, NAMES, Target
+from devpi_server.services import founding
+from devpi_server.services.prefetch import sources, targets
+from devpi_server.services.prefetch.choice import Wishes
+from devpi_server.services.prefetch.jobs import Plan, Result, State, Task
+from devpi_server.services.prefetch.targets import HERE, NAMES, Target
 from devpi_server.settings import Settings
 from devpi_server.wiring import tools
 from devpi_server.wiring.stored import has_data
@@ -60,14 +61,14 @@ def _words(parser: argparse.ArgumentParser) -> None:
 
 def _platform(text: str) -> str:
     try:
-        return prefetch_targets.platform(text)
+        return targets.platform(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _python(text: str) -> tuple[int, int]:
     try:
-        return prefetch_targets.python(text)
+        return targets.python(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -81,7 +82,7 @@ def _jobs(text: str) -> int:
 def _prefetch(chosen: argparse.Namespace, settings: Settings, report: Report) -> int:
     if settings.offline_mode:
         raise Refused("offline-mode is on, no upstream is asked")
-    asked = [prefetch_sources.of_disk(name) for name in chosen.files]
+    asked = [sources.of_disk(name) for name in chosen.files]
     results: list[Result] = []
     with (
         tools(settings, new=not has_data(settings.datadir)) as opened,

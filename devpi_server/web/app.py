@@ -21,7 +21,7 @@ from devpi_server.services.listings import Listings
 from devpi_server.services.local import Local
 from devpi_server.services.metrics import Metrics
 from devpi_server.services.pages import Pages
-from devpi_server.services.prefetch_requests import PrefetchRequests
+from devpi_server.services.prefetch.on_request import PrefetchRequests
 from devpi_server.services.readymade import ReadyMade
 from devpi_server.services.releases import Releases
 from devpi_server.services.status import Status

@@ -22,9 +22,9 @@ from devpi_server import names
 from devpi_server.errors import DevpiError, NotFound
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.owners.base import Ready, listed
-from devpi_server.services.prefetch import Serving
-from devpi_server.services.prefetch_holding import obtained
-from devpi_server.services.prefetch_jobs import Place, Task
+from devpi_server.services.prefetch.holding import obtained
+from devpi_server.services.prefetch.jobs import Place, Task
+from devpi_server.services.prefetch.prefetching import Serving
 from devpi_server.simple import render
 from devpi_server.simple.negotiate import Form
 from devpi_server.web.plugins import status_of

@@ -13,14 +13,15 @@ import orjson
 
 from devpi_server import names
 from devpi_server.errors import BadRequest, DevpiError, Forbidden
-from devpi_server.services import local, prefetch_requests, prefetch_targets
+from devpi_server.services import local
 from devpi_server.services.folder_uploads import FolderUploads
 from devpi_server.services.indexes import Index, Indexes
 from devpi_server.services.local import Local
-from devpi_server.services.prefetch_choice import Wishes
-from devpi_server.services.prefetch_jobs import Result
-from devpi_server.services.prefetch_requests import Outcome, PrefetchRequests
-from devpi_server.services.prefetch_targets import HERE, NAMES, Target
+from devpi_server.services.prefetch import on_request, targets
+from devpi_server.services.prefetch.choice import Wishes
+from devpi_server.services.prefetch.jobs import Result
+from devpi_server.services.prefetch.on_request import Outcome, PrefetchRequests
+from devpi_server.services.prefetch.targets import HERE, NAMES, Target
 from devpi_server.services.received import Form, ReceivedFile
 from devpi_server.store.blobs import BlobStore
 from devpi_server.store.incoming import translated
@@ -31,7 +32,7 @@ from devpi_server.web.plugins import Handler, failure, status_of
 from devpi_server.web.simple import SimplePages, moved
 
 _SDIST, _REQUIREMENTS = "sdist", "requirements"
-_LARGEST_FORM = prefetch_requests.LARGEST + 64 * 1024
+_LARGEST_FORM = on_request.LARGEST + 64 * 1024
 _MOST_TARGETS = 8
 _TITLE = "list of projects that are held here"
 # Versions that are made again and again.
@@ -180,7 +181,7 @@ def _sent(form: Form) -> tuple[str, bytes]:
     file = form.files.get(_REQUIREMENTS)
     if file is not None:
         with translated("read a request"), os.fdopen(file.incoming.reader(), "rb") as opened:
-            return file.filename, opened.read(prefetch_requests.LARGEST)
+            return file.filename, opened.read(on_request.LARGEST)
     texts = form.fields.get(_REQUIREMENTS)
     if texts is None:
         raise BadRequest("Missing requirements data.")
@@ -193,19 +194,19 @@ def _wishes(form: Form) -> Wishes:
     :raises BadRequest: a field cannot be used.
     """
     try:
-        pythons = tuple(map(prefetch_targets.python, form.many("python_version")))
-        platforms = tuple(map(prefetch_targets.platform, form.many("platform")))
+        pythons = tuple(map(targets.python, form.many("python_version")))
+        platforms = tuple(map(targets.platform, form.many("platform")))
     except ValueError as error:
         raise BadRequest(str(error)) from error
     all_platforms = form.one("all_platforms") is not None
     if all_platforms:
         platforms = tuple(dict.fromkeys([*platforms, "", *NAMES.values()]))
-    targets = tuple(
+    wanted = tuple(
         Target(each, where) for each in pythons or (HERE,) for where in platforms or ("",)
     )
-    if len(targets) > _MOST_TARGETS:
+    if len(wanted) > _MOST_TARGETS:
         raise BadRequest(f"these are more than {_MOST_TARGETS} platforms and Pythons")
-    return Wishes(targets, all_platforms, pythons)
+    return Wishes(wanted, all_platforms, pythons)
 
 
 def _told(outcome: Outcome) -> Mapping[str, object]:

@@ -30,10 +30,10 @@ from devpi_server.services.metrics import Gauges, Metrics
 from devpi_server.services.pages import Pages
 from devpi_server.services.passwords import Passwords
 from devpi_server.services.picking import Fetching
-from devpi_server.services.prefetch import Prefetching
-from devpi_server.services.prefetch_jobs import Task
-from devpi_server.services.prefetch_pip import Pip
-from devpi_server.services.prefetch_requests import PrefetchRequests
+from devpi_server.services.prefetch.jobs import Task
+from devpi_server.services.prefetch.on_request import PrefetchRequests
+from devpi_server.services.prefetch.pip import Pip
+from devpi_server.services.prefetch.prefetching import Prefetching
 from devpi_server.services.publishing import Publishing
 from devpi_server.services.push import Push
 from devpi_server.services.readymade import ReadyMade

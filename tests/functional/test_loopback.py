@@ -12,8 +12,8 @@ from server import JSON, App, Http
 from upstream import Upstream, artefacts
 
 from devpi_server.services.downloads import Downloads
-from devpi_server.services.prefetch_choice import Wishes
-from devpi_server.services.prefetch_jobs import Place, Task
+from devpi_server.services.prefetch.choice import Wishes
+from devpi_server.services.prefetch.jobs import Place, Task
 from devpi_server.web.loopback import serving
 
 OWN = artefacts.wheel("own", "1.0")

@@ -17,13 +17,13 @@ from server import App, clean_environment, held, mirror_of
 from upstream import Status, Upstream, artefacts
 
 from devpi_server.cli import prefetch
-from devpi_server.services import prefetch_sources
 from devpi_server.services.downloads import Downloads
-from devpi_server.services.prefetch import Prefetching
-from devpi_server.services.prefetch_choice import Wishes
-from devpi_server.services.prefetch_jobs import Result, Task
-from devpi_server.services.prefetch_pip import Pip
-from devpi_server.services.prefetch_targets import Target
+from devpi_server.services.prefetch import sources
+from devpi_server.services.prefetch.choice import Wishes
+from devpi_server.services.prefetch.jobs import Result, Task
+from devpi_server.services.prefetch.pip import Pip
+from devpi_server.services.prefetch.prefetching import Prefetching
+from devpi_server.services.prefetch.targets import Target
 from devpi_server.web.loopback import serving
 
 Run = Callable[..., Told]
@@ -218,7 +218,7 @@ def test_when_the_time_is_up_nothing_is_begun(app: Callable[..., App], up: Upstr
     found: list[Result] = []
     prefetching = Prefetching(downloads, serving(downloads), lambda url, _: _pip(url))
 
-    prefetching(task, [prefetch_sources.of_sender("", b"demo\nother\n")], found.append)
+    prefetching(task, [sources.of_sender("", b"demo\nother\n")], found.append)
 
     assert {each.reason for each in found} == {"there was no time left for it"}
     assert not up.requests

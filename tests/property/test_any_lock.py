@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devpi_server import names
-from devpi_server.services import prefetch_locks, prefetch_requirements
-from devpi_server.services.prefetch_files import Asked
-from devpi_server.services.prefetch_requirements import Nothing
+from devpi_server.services.prefetch import locks, requirements
+from devpi_server.services.prefetch.files import Asked
+from devpi_server.services.prefetch.requirements import Nothing
 
 LOCKS = ("pylock.toml", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
 WORDS = (
@@ -43,7 +43,7 @@ def is_sound(asked: Asked) -> bool:
 
 @given(st.sampled_from(LOCKS), st.binary(max_size=300))
 def test_any_bytes_are_a_lock_or_told(name: str, data: bytes) -> None:
-    assert is_sound(prefetch_locks.read(name, data))
+    assert is_sound(locks.read(name, data))
 
 
 @given(st.sampled_from(LOCKS), RELEASES)
@@ -56,7 +56,7 @@ def test_any_releases_are_pins_or_told(name: str, releases: list[Any]) -> None:
         word = "packages" if name == "pylock.toml" else "package"
         data = f"{head}{word} = {toml(releases)}\n"
 
-    assert is_sound(prefetch_locks.read(name, data.encode("utf-8", "replace")))
+    assert is_sound(locks.read(name, data.encode("utf-8", "replace")))
 
 
 @given(
@@ -71,7 +71,7 @@ def test_any_releases_are_pins_or_told(name: str, releases: list[Any]) -> None:
 )
 def test_any_lines_are_requirements_or_told(lines: list[str]) -> None:
     data = "\n".join(lines).encode("utf-8", "replace")
-    asked = prefetch_requirements.read("requirements.txt", data, Nothing())
+    asked = requirements.read("requirements.txt", data, Nothing())
 
     assert is_sound(asked)
     assert not asked.folders

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from devpi_server.services import prefetch_locks
-from devpi_server.services.prefetch_files import MOST_LINES, Asked, Pin
+from devpi_server.services.prefetch import locks
+from devpi_server.services.prefetch.files import MOST_LINES, Asked, Pin
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 FILES = {"demo-1.0-py3-none-any.whl", "demo-1.0.tar.gz"}
@@ -143,7 +143,7 @@ LOCKS = {
 
 
 def read(name: str, text: str) -> Asked:
-    return prefetch_locks.read(name, text.encode())
+    return locks.read(name, text.encode())
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -196,7 +196,7 @@ def test_nonsense_is_a_fault_or_nothing(name: str, text: str) -> None:
 
 
 def test_bytes_that_are_no_text_are_a_fault() -> None:
-    (fault,) = prefetch_locks.read("uv.lock", b"\xff\xfe\x00").faults
+    (fault,) = locks.read("uv.lock", b"\xff\xfe\x00").faults
 
     assert fault.reason.startswith("it cannot be read")
 
@@ -236,12 +236,12 @@ def test_each_release_is_there_once() -> None:
 
 @pytest.mark.parametrize("name", ["pylock.toml", "pylock.dev.toml", *LOCKS])
 def test_locks_are_known_by_their_names(name: str) -> None:
-    assert prefetch_locks.is_lock(name)
+    assert locks.is_lock(name)
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "pylock.a.b.toml", "a.toml", "x.lock"])
 def test_others_are_no_locks(name: str) -> None:
-    assert not prefetch_locks.is_lock(name)
+    assert not locks.is_lock(name)
 
 
 def test_what_pipenv_has_not_locked_is_a_line() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devpi_server.services.prefetch_pip import reason_of
+from devpi_server.services.prefetch.pip import reason_of
 
 NO_MATCH = """\
 ERROR: Could not find a version that satisfies the requirement x>9 (from versions: 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from devpi_server.services import prefetch_requirements
-from devpi_server.services.prefetch_files import MOST_LINES, Asked
-from devpi_server.services.prefetch_requirements import Nothing
+from devpi_server.services.prefetch import requirements
+from devpi_server.services.prefetch.files import MOST_LINES, Asked
+from devpi_server.services.prefetch.requirements import Nothing
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -27,7 +27,7 @@ class Others:
 
 
 def read(text: str, **others: str) -> Asked:
-    return prefetch_requirements.read("requirements.txt", text.encode(), Others(**others))
+    return requirements.read("requirements.txt", text.encode(), Others(**others))
 
 
 def lines(asked: Asked) -> list[str]:
@@ -93,7 +93,7 @@ def test_a_file_that_is_not_there_is_a_fault_of_its_line() -> None:
     "line", ["-r /etc/passwd", "-c secret", "-e .", "./demo", "file:///etc/passwd", "."]
 )
 def test_who_sends_a_file_reads_none_of_ours(line: str) -> None:
-    asked = prefetch_requirements.read("x", line.encode(), Nothing())
+    asked = requirements.read("x", line.encode(), Nothing())
 
     assert len(asked.faults) == 1
     assert not [*asked.lines, *asked.pins, *asked.folders, *asked.constraints]
@@ -170,7 +170,7 @@ def test_there_is_an_end_to_lines() -> None:
     ["dém>=1".encode("utf-16"), b"\xef\xbb\xbfdemo\n", b"# coding: latin-1\n# \xe9\ndemo\n"],
 )
 def test_encodings_are_as_pip_has_them(data: bytes) -> None:
-    asked = prefetch_requirements.read("x", data, Nothing())
+    asked = requirements.read("x", data, Nothing())
 
     assert len(asked.lines) + len(asked.faults) == 1
     assert "text" not in "".join(fault.reason for fault in asked.faults)
@@ -178,6 +178,6 @@ def test_encodings_are_as_pip_has_them(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"\xff", b"# coding: latin-17\nx", b"\xe9\n"])
 def test_what_is_no_text_is_told(data: bytes) -> None:
-    (fault,) = prefetch_requirements.read("x", data, Nothing()).faults
+    (fault,) = requirements.read("x", data, Nothing()).faults
 
     assert fault.reason == "it is not a text that can be read"

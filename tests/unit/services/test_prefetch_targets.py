@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from packaging.markers import Marker
 
-from devpi_server.services import prefetch_targets
-from devpi_server.services.prefetch_targets import HERE, Target
+from devpi_server.services.prefetch import targets
+from devpi_server.services.prefetch.targets import HERE, Target
 
 WINDOWS = Target((3, 12), "win_amd64")
 LINUX = Target((3, 12), "manylinux_2_28_x86_64")
@@ -118,16 +118,16 @@ def test_without_a_platform_it_is_this_machine() -> None:
     "text", ["linux", "macos", "windows", "win32", "manylinux2014_aarch64", "macosx_13_0_x86_64"]
 )
 def test_a_platform_has_a_name_or_a_tag(text: str) -> None:
-    assert Target((3, 12), prefetch_targets.platform(text)).platforms
+    assert Target((3, 12), targets.platform(text)).platforms
 
 
 @pytest.mark.parametrize("text", ["", "Linux", "any", "win", "manylinux_2_x86_64", "macosx_1"])
 def test_what_is_no_platform_is_told(text: str) -> None:
     with pytest.raises(ValueError, match="is no platform"):
-        prefetch_targets.platform(text)
+        targets.platform(text)
 
 
 @pytest.mark.parametrize("text", ["", "3", "2.7", "3.x", "3.123", "311", "3.11.2"])
 def test_what_is_no_python_is_told(text: str) -> None:
     with pytest.raises(ValueError, match="is no version"):
-        prefetch_targets.python(text)
+        targets.python(text)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from packaging.requirements import Requirement
 
-from devpi_server.services.prefetch_files import (
+from devpi_server.services.prefetch.files import (
     MOST_LINES,
     Asked,
     Fault,

@@ -12,7 +12,7 @@ from devpi_server.errors import DevpiError, NoSuchFile
 from devpi_server.records import Link
 from devpi_server.services.downloads import Downloads
 from devpi_server.services.owners.base import Ready
-from devpi_server.services.prefetch_jobs import Job, Place, Result, State, Task
+from devpi_server.services.prefetch.jobs import Job, Place, Result, State, Task
 
 Counted = Callable[[int], object]  # is told of each file, with its bytes
 

@@ -22,8 +22,8 @@ import orjson
 from devpi_server import names
 from devpi_server.errors import BadRequest, StoreError
 from devpi_server.names import NormalizedName
-from devpi_server.services.prefetch_files import shown
-from devpi_server.services.prefetch_targets import Target
+from devpi_server.services.prefetch.files import shown
+from devpi_server.services.prefetch.targets import Target
 from devpi_server.store.incoming import translated
 
 _LARGEST_REPORT = 256 * 1024 * 1024  # bytes

@@ -12,13 +12,13 @@ from devpi_server.concurrency import Crew
 from devpi_server.errors import BadRequest, DevpiError, InvalidArtefact, NoSuchProject, TimedOut
 from devpi_server.names import NormalizedName
 from devpi_server.records import Link, Page
-from devpi_server.services import prefetch_builds, prefetch_choice
 from devpi_server.services.owners.base import Ready
-from devpi_server.services.prefetch_files import Asked, Line, Pin, exact_version, requirement
-from devpi_server.services.prefetch_jobs import Job, Result, State, Task, merged
-from devpi_server.services.prefetch_pip import Found, Order, Pip
-from devpi_server.services.prefetch_resolve import Problem, is_needed, resolve
-from devpi_server.services.prefetch_targets import Target
+from devpi_server.services.prefetch import builds, choice
+from devpi_server.services.prefetch.files import Asked, Line, Pin, exact_version, requirement
+from devpi_server.services.prefetch.jobs import Job, Result, State, Task, merged
+from devpi_server.services.prefetch.pip import Found, Order, Pip
+from devpi_server.services.prefetch.resolve import Problem, is_needed, resolve
+from devpi_server.services.prefetch.targets import Target
 
 TOGETHER = "the lines together"
 _TOO_LATE = "there was no time left for it"
@@ -84,7 +84,7 @@ class Planner:
         try:
             page = self._page(pin.project).result()
             wishes = replace(self._task.wishes, targets=targets)
-            chosen = prefetch_choice.of_pin(page, pin, wishes)
+            chosen = choice.of_pin(page, pin, wishes)
         except DevpiError as error:
             self._tell(pin.text, State.FAILED, error.message)
             return
@@ -123,7 +123,7 @@ class Planner:
         """Whether pip is worth asking; it would end at the first line that is not."""
         try:
             page = self._page(_project(line)).result()
-            if prefetch_choice.fulfils(page, line.requirement):
+            if choice.fulfils(page, line.requirement):
                 return True
             reason = f"{self._task.index} has no such release of {page.name}"
         except DevpiError as error:
@@ -177,7 +177,7 @@ class Planner:
         if version is None:
             with suppress(DevpiError):  # it has been told before
                 page = self._page(_project(line)).result()
-                version = prefetch_choice.newest(page, line.requirement, target)
+                version = choice.newest(page, line.requirement, target)
         if self._pip.runs_code or version is None:
             self._tell(line.text, State.FAILED, reason)
             return
@@ -195,7 +195,7 @@ class Planner:
             text = f"{each.project} {each.version}{reason}" if line is None else line.text
             try:
                 page = self._page(each.project).result()
-                chosen = prefetch_choice.of_file(
+                chosen = choice.of_file(
                     page, each.version, each.filename, target, self._task.wishes
                 )
             except DevpiError as error:
@@ -229,10 +229,10 @@ class Planner:
 
     def _stated(self, sdist: Ready) -> Sequence[str]:
         try:
-            return prefetch_builds.needs(sdist)
+            return builds.needs(sdist)
         except InvalidArtefact as error:
             self.notes[f"what building {sdist.filename} needs is not known: {error.message}"] = None
-            return prefetch_builds.UNSTATED
+            return builds.UNSTATED
 
     def _page(self, project: NormalizedName) -> Future[Page]:
         if project not in self._pages:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from devpi_server.concurrency import Blocking, Crew, SingleFlight, waiting_with
 from devpi_server.errors import TimedOut, TooLarge
-from devpi_server.services import prefetch_sources
-from devpi_server.services.prefetch import Prefetching
-from devpi_server.services.prefetch_choice import Wishes
-from devpi_server.services.prefetch_jobs import Result, State, Task
-from devpi_server.services.prefetch_plan import TOGETHER
+from devpi_server.services.prefetch import sources
+from devpi_server.services.prefetch.choice import Wishes
+from devpi_server.services.prefetch.jobs import Result, State, Task
+from devpi_server.services.prefetch.plan import TOGETHER
+from devpi_server.services.prefetch.prefetching import Prefetching
 from devpi_server.sources.base import Source
 
 LARGEST = 8 * 1024 * 1024  # bytes of a file
@@ -84,7 +84,7 @@ class PrefetchRequests:
         :raises TimedOut: it goes on.
         :raises Overloaded: others are at it.
         """
-        asked = prefetch_sources.of_sender(name, data)
+        asked = sources.of_sender(name, data)
         if len(asked.lines) + len(asked.pins) > _MOST_LINES:
             raise TooLarge(f"the file asks for more than {_MOST_LINES} releases")
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from devpi_server.services.prefetch_files import (
+from devpi_server.services.prefetch.files import (
     MOST_LINES,
     Asked,
     Fault,

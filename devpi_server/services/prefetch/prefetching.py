@@ -1,4 +1,4 @@
-"""Prefetching: everything that an installation asks for is held before anybody asks.
+"""A prefetch, from its beginning to its end.
 
 First it is planned, on one thread: what is no lock is resolved by pip, and the pages of the
 index say which files there are.  Then files are fetched, several at once; those that have to
@@ -14,11 +14,11 @@ from contextlib import AbstractContextManager
 from devpi_server.concurrency import Crew
 from devpi_server.names import NormalizedName
 from devpi_server.services.downloads import Downloads
-from devpi_server.services.prefetch_files import Asked
-from devpi_server.services.prefetch_holding import Counted, Holding
-from devpi_server.services.prefetch_jobs import Job, Place, Plan, Result, State, Task
-from devpi_server.services.prefetch_pip import Pip
-from devpi_server.services.prefetch_plan import Planner
+from devpi_server.services.prefetch.files import Asked
+from devpi_server.services.prefetch.holding import Counted, Holding
+from devpi_server.services.prefetch.jobs import Job, Place, Plan, Result, State, Task
+from devpi_server.services.prefetch.pip import Pip
+from devpi_server.services.prefetch.plan import Planner
 
 _DEEPEST = 4  # builds that need what has to be built
 

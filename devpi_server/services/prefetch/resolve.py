@@ -16,9 +16,9 @@ from packaging.specifiers import SpecifierSet
 from devpi_server import names
 from devpi_server.errors import BadRequest
 from devpi_server.names import NormalizedName
-from devpi_server.services.prefetch_files import Line, requirement
-from devpi_server.services.prefetch_pip import Found, Order
-from devpi_server.services.prefetch_targets import Target
+from devpi_server.services.prefetch.files import Line, requirement
+from devpi_server.services.prefetch.pip import Found, Order
+from devpi_server.services.prefetch.targets import Target
 
 _MOST_ROUNDS = 30
 

@@ -14,8 +14,8 @@ from devpi_server.names import NormalizedName
 from devpi_server.records import Link, Page
 from devpi_server.services import distnames
 from devpi_server.services.distnames import SDIST, WHEEL
-from devpi_server.services.prefetch_files import Pin
-from devpi_server.services.prefetch_targets import Target
+from devpi_server.services.prefetch.files import Pin
+from devpi_server.services.prefetch.targets import Target
 
 _LONGEST_VERSION = 200
 

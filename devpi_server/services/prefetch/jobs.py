@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from devpi_server.names import NormalizedName
-from devpi_server.services.prefetch_choice import Chosen, Wishes
+from devpi_server.services.prefetch.choice import Chosen, Wishes
 from devpi_server.sources.base import Source
 
 Place = tuple[str, str]  # the index that has a file, and its path there

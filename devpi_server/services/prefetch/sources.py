@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from devpi_server.errors import BadRequest, TooLarge
-from devpi_server.services import prefetch_locks, prefetch_requirements
-from devpi_server.services.prefetch_files import LARGEST, Asked, shown
+from devpi_server.services.prefetch import locks, requirements
+from devpi_server.services.prefetch.files import LARGEST, Asked, shown
 from devpi_server.store.incoming import translated
 
 STDIN = "-"
@@ -26,7 +26,7 @@ def of_disk(name: str) -> Asked:
     if name == STDIN:
         data = sys.stdin.buffer.read(LARGEST + 1)
         _expect_small(name, len(data))
-        return prefetch_requirements.read(str(Path.cwd() / "stdin"), data, _Disk())
+        return requirements.read(str(Path.cwd() / "stdin"), data, _Disk())
     path = Path(name)
     if path.name in _PROJECT_FILES:
         return Asked(folders=(_folder(path.parent, ""),))
@@ -35,9 +35,9 @@ def of_disk(name: str) -> Asked:
         folder = Path(name[: extras.start()]) if extras else path
         return Asked(folders=(_folder(folder, extras[0] if extras else ""),))
     data = _read(path)
-    if prefetch_locks.is_lock(path.name):
-        return prefetch_locks.read(path.name, data)
-    return prefetch_requirements.read(str(path.absolute()), data, _Disk())
+    if locks.is_lock(path.name):
+        return locks.read(path.name, data)
+    return requirements.read(str(path.absolute()), data, _Disk())
 
 
 def of_sender(name: str, data: bytes) -> Asked:
@@ -46,9 +46,9 @@ def of_sender(name: str, data: bytes) -> Asked:
     :param name: as it was sent: any text.
     """
     last = name.replace("\\", "/").rpartition("/")[2]
-    if prefetch_locks.is_lock(last):
-        return prefetch_locks.read(last, data)
-    return prefetch_requirements.read(last, data, prefetch_requirements.Nothing())
+    if locks.is_lock(last):
+        return locks.read(last, data)
+    return requirements.read(last, data, requirements.Nothing())
 
 
 class _Disk:
