@@ -215,13 +215,18 @@ def kill(pid: int, log: Log) -> None:
 def is_alive(pid: int) -> bool:
     """Whether one of its threads is: until then, it may have sockets."""
     try:
-        states = [
-            (thread / "stat").read_text().rpartition(")")[2].split()[0]
-            for thread in Path(f"/proc/{pid}/task").iterdir()
-        ]
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return any(state not in "ZX" for state in states)
+    return any(state_of(thread) not in "ZX" for thread in threads)
+
+
+def state_of(thread: Path) -> str:
+    """Of a thread that may go away at any time, while others of its process do not."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 @pytest.mark.timeout(120 + SECONDS * 2)
