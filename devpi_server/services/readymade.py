@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _PAGE = re.compile(r"/(?:([^/,]+)/([^/,]+)/)?(\+?simple)/([a-z0-9-]+)/\Z")
 _FILE = re.compile(r"\+f/([0-9a-f]{3})/([0-9a-f]{13})/([^/]+)\Z")
 _AGAIN = 2.0  # seconds: what is offered again sooner has perhaps not been seen to yet
+# Seconds: so that the application hears of what clients use, which mirrors keep fresh.
+_UNHEARD = 1800.0
 _REMEMBERED = 50_000
 _WAITING = 1000  # offers
 
@@ -112,11 +114,11 @@ class ReadyMade:
             if not index.is_public:
                 return
             view = index.source.view(project, Freshness.ANY)
-            until = view.until()
-            if until < self._clock() + SOON:
+            now, until = self._clock(), view.until()
+            if until < now + SOON:
                 return
             if until < math.inf:
-                self._published.due(project, until)
+                self._published.due(project, min(until, now + _UNHEARD))
             # The plain one is made first, since the other is made of it; and seen last.
             plain = self._pages.of_view(key._replace(encoding=Encoding.IDENTITY), view)
             packed = self._pages.of_view(key._replace(encoding=Encoding.GZIP), view)

@@ -202,6 +202,7 @@ class PageCache:
                 raise
             log.warning("serving %s stale: %s", project, error.message)
             return self._view(project, held, Origin.STALE)
+        self._asked[project] = self._clock()
         return self._view(project, landed.held, landed.origin, at_hand=landed.at_hand)
 
     def _refresh(self, project: NormalizedName, *, force: bool = False) -> Landed:

@@ -71,8 +71,7 @@ def test_a_page_that_nobody_named_costs_no_request(
 def test_a_project_in_use_is_refreshed_before_anybody_asks(
     following: App, up: Upstream, clock: FakeClock
 ) -> None:
-    """A named project that was asked for in the last days is fetched at once."""
-    assert following(PAGE).origin == "hit"
+    """A named project that was asked for in the last days, if only once, is fetched at once."""
     following.tick("interest root/pypi")
     up.release("demo", "2.0")
     up.clear()
@@ -83,6 +82,25 @@ def test_a_project_in_use_is_refreshed_before_anybody_asks(
     until(lambda: following(PAGE).origin == "hit")
     assert up.count("/simple/demo/") == 1
     assert versions(following) == ["1.0", "2.0"]
+
+
+def test_what_is_asked_for_all_day_is_checked_before_it_expires(
+    app: Make, up: Upstream, clock: FakeClock
+) -> None:
+    """Without a feed, so that no client waits, though something in front answers most of them."""
+    up.release("demo", "1.0")
+    server = app("--mirror-cache-expiry=36000")
+    server(PAGE)
+    up.clear()
+
+    for _ in range(20):
+        clock.advance(1500)
+        assert server(PAGE).origin == "hit"
+        server.tick("interest root/pypi")
+    assert up.count("/simple/demo/") == 0
+    server.tick("ahead root/pypi")
+
+    up.wait_for("/simple/demo/")
 
 
 def test_a_project_that_nobody_uses_is_only_marked(

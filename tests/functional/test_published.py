@@ -92,6 +92,23 @@ def test_a_mirror_s_page_is_published_for_as_long_as_it_is_young(
     assert ask() == set()
 
 
+def test_a_mirror_s_page_is_asked_for_anew_each_half_hour(
+    up: Upstream, front: Make, clock: FakeClock
+) -> None:
+    """So that the application knows what is in use, however long a page is young."""
+    up.release("demo", "1.0")
+    app, ask = front("--mirror-cache-expiry=100000")
+    assert ask(MIRRORED) == PAGE
+
+    clock.now += 1760
+    app.tick("publish")
+    assert ask() == PAGE
+    clock.now += 20
+    app.tick("publish")
+
+    assert ask() == set()
+
+
 def test_when_the_clock_is_set_back_nothing_is(up: Upstream, front: Make, clock: FakeClock) -> None:
     up.release("demo", "1.0")
     app, ask = front()
