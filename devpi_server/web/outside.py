@@ -21,8 +21,8 @@ _FORWARDING = ("HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP
 
 _OUTSIDE_URL = "devpi.outside_url"
 
-# Set in the environ where somebody untrusted says that another one has asked: the address of
-# the client is not known.
+# Set in the environ where another one has asked than the address of the client says: somebody
+# untrusted speaks for him, or somebody for whom the trusted front server speaks.
 IS_FORWARDED = "devpi.is_forwarded"
 
 
@@ -53,6 +53,8 @@ class Outside:
             environ[_OUTSIDE_URL] = self._outside_url.rstrip("/")
         if self._trusted_proxy and self._trusted_proxy in (_ANY, environ.get("REMOTE_ADDR")):
             prefix = _believe(environ) or prefix
+            if _is_relayed(environ):
+                environ[IS_FORWARDED] = True
             if self._sent_from and (way := environ.get("HTTP_X_DEVPI_ACCEL")):
                 environ[SENT_BY_PROXY] = (self._sent_from, way)
         elif any(header in environ for header in _FORWARDING):
@@ -82,6 +84,13 @@ def _believe(environ: Environ) -> str:
         environ["HTTP_HOST"] = host
     prefix: str = environ.get("HTTP_X_FORWARDED_PREFIX", "")
     return prefix.rstrip("/") if prefix.startswith("/") else ""
+
+
+def _is_relayed(environ: Environ) -> bool:
+    """Whether the front server had the request of another one, which spoke for somebody else."""
+    ways = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    others = {way.strip() for way in ways} - {"", environ.get("REMOTE_ADDR")}
+    return bool(others) or "HTTP_FORWARDED" in environ or "HTTP_VIA" in environ
 
 
 def root_url(environ: Environ) -> str:

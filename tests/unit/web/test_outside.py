@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from devpi_server.web.hot import Environ, StartResponse
-from devpi_server.web.outside import Outside
+from devpi_server.web.outside import IS_FORWARDED, Outside
 
 FRONT = "10.0.0.1"
 FORGED = {
@@ -77,6 +77,26 @@ def test_the_front_server_names_the_client(trusted: str) -> None:
     assert one["REMOTE_ADDR"] == "1.2.3.4"
     other = seen({"HTTP_X_FORWARDED_FOR": " 1.2.3.4 , 5.6.7.8"}, trusted=trusted)
     assert other["REMOTE_ADDR"] == "1.2.3.4"
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_relayed"),
+    [
+        ({"HTTP_X_REAL_IP": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "127.0.0.1"}, False),
+        ({"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, False),
+        ({}, False),
+        ({"HTTP_X_REAL_IP": "127.0.0.1", "HTTP_X_FORWARDED_FOR": "6.6.6.6, 127.0.0.1"}, True),
+        ({"HTTP_X_FORWARDED_FOR": "127.0.0.1, 6.6.6.6"}, True),
+        ({"HTTP_X_REAL_IP": "127.0.0.1", "HTTP_FORWARDED": "for=6.6.6.6"}, True),
+        ({"HTTP_X_REAL_IP": "127.0.0.1", "HTTP_VIA": "1.1 tunnel"}, True),
+    ],
+)
+def test_who_is_behind_two_front_servers_is_not_taken_for_the_first_of_them(
+    headers: Environ, is_relayed: bool
+) -> None:
+    """A tunnel on this machine that leads to nginx makes nobody local."""
+    environ = seen(headers, trusted="127.0.0.1", peer="127.0.0.1")
+    assert bool(environ.get(IS_FORWARDED)) == is_relayed
 
 
 @pytest.mark.parametrize("text", ["", " ", "x" * 64, "1.2.3.4\r\nX: y", "\x1b[31m", "\0"])
