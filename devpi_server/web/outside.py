@@ -68,9 +68,13 @@ class Outside:
 
 
 def _believe(environ: Environ) -> str:
-    """Take the client's address from the front server; return the sub-path it names."""
+    """Take the client's address from the front server; return the sub-path it names.
+
+    Of several addresses, the last one is what the front server has seen; those before may be
+    the client's own words, with which it would be somebody else at each guess of a password.
+    """
     client = environ.get("HTTP_X_REAL_IP") or environ.get("HTTP_X_FORWARDED_FOR", "")
-    client = client.split(",")[0].strip()
+    client = client.rpartition(",")[2].strip()
     if client and len(client) < 64 and client.isprintable():
         environ["REMOTE_ADDR"] = client
     outside = environ.get("HTTP_X_OUTSIDE_URL", "")

@@ -72,11 +72,11 @@ def test_who_is_not_trusted_is_not_believed(trusted: str | None, peer: str | Non
 
 @pytest.mark.parametrize("trusted", [FRONT, "*"])
 def test_the_front_server_names_the_client(trusted: str) -> None:
-    """X-Real-IP, else the first address of X-Forwarded-For."""
+    """X-Real-IP, else the last address of X-Forwarded-For: any before are the client's words."""
     one = seen({"HTTP_X_REAL_IP": "1.2.3.4", "HTTP_X_FORWARDED_FOR": "9.9.9.9"}, trusted=trusted)
     assert one["REMOTE_ADDR"] == "1.2.3.4"
     other = seen({"HTTP_X_FORWARDED_FOR": " 1.2.3.4 , 5.6.7.8"}, trusted=trusted)
-    assert other["REMOTE_ADDR"] == "1.2.3.4"
+    assert other["REMOTE_ADDR"] == "5.6.7.8"
 
 
 @pytest.mark.parametrize(
