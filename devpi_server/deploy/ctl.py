@@ -44,7 +44,11 @@ _PATIENCE = 90.0  # seconds; supervisord gives a server 45 to stop
 _PATIENCE_WITH_OTHERS = 15.0
 _STEP = 0.05
 _IN_TURN = (("restart", "all"), ("restart", NAME))
+_TAIL_OF_ALL = re.compile(rf"tail(?: -(?P<how>f|\d+))? {NAME}")
+_TAIL_BYTES = "1600"  # as supervisorctl
 _GROUP_WORDS = ("start", "stop", "restart", "status", "signal", "clear")
+# supervisor, systemd, cron and sh each read some of these in their own way.
+_NOT_IN_PATHS = re.compile(r"[\"'\\%$;`{}]|\s#|[^\S ]")
 # Supervisord binds a name that is up to 8 longer first; Linux takes 107, macOS 103 bytes.
 _LONGEST_SOCKET = 94
 _SCRIPT_OF_A_VENV = re.compile(
@@ -71,6 +75,8 @@ def main(root: Path, argv: Sequence[str]) -> int:
                 _start(root)
         if tuple(argv) in _IN_TURN and _count(root) > 1:
             return _restart_in_turn(root)
+        if (found := _TAIL_OF_ALL.fullmatch(" ".join(argv))) and _count(root) > 1:
+            return _tail(root, found["how"])
     except Problem as problem:
         print(f"devpi-ctl: {problem}", file=sys.stderr)
         return 1
@@ -78,6 +84,15 @@ def main(root: Path, argv: Sequence[str]) -> int:
 
 
 # The folder
+
+
+def check_place(root: Path) -> None:
+    """See whether a deployment can be there.
+
+    :raises Problem: it cannot.
+    """
+    if _NOT_IN_PATHS.search(str(root)) or not str(root).isprintable():
+        raise Problem(f"a deployment cannot be in {root}: use a path without special characters")
 
 
 @contextlib.contextmanager
@@ -228,8 +243,7 @@ def _within(seconds: float, condition: Callable[[], bool]) -> bool:
 def _restart_in_turn(root: Path) -> int:
     """Restart each process when the one before answers again, so that one always does."""
     config = _config(root)[_PROGRAM]
-    first = config.getint("numprocs_start", fallback=0)
-    for number in range(first, first + _count(root)):
+    for number in _numbers(root):
         name = f"{NAME}:{number}"
         path, words = _supervisorctl(root, ["restart", name])
         code = subprocess.call([path, *words[1:]])  # noqa: S603 - our own words
@@ -240,6 +254,24 @@ def _restart_in_turn(root: Path) -> int:
         if not _within(_PATIENCE, lambda words=words: _listens(words)):  # type: ignore[misc]
             raise Problem(f"{name} does not answer, so the others were not touched: see {root}/log")
     return 0
+
+
+def _tail(root: Path, how: str | None) -> int:
+    """Show the logs of all processes, which supervisorctl does not; it becomes ``tail``."""
+    log = _config(root)[_PROGRAM]["stdout_logfile"]
+    values = {"here": str(root / "etc")}
+    paths = [os.path.normpath(log % (values | {"process_num": each})) for each in _numbers(root)]
+    words = ["-F", "-c", _TAIL_BYTES] if how == "f" else ["-c", how or _TAIL_BYTES]
+    try:
+        return os.execvp("tail", ["tail", *words, *paths])  # noqa: S606, S607 - whichever there is
+    except OSError as error:
+        raise Problem(f"tail cannot be run: {error.strerror}") from None
+
+
+def _numbers(root: Path) -> range:
+    """The numbers of the server processes."""
+    first = _config(root).getint(_PROGRAM, "numprocs_start", fallback=0)
+    return range(first, first + _count(root))
 
 
 def _listens(words: Sequence[str]) -> bool:
@@ -279,7 +311,11 @@ def _supervisorctl(root: Path, argv: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def relocate(root: Path) -> None:
-    """Make a deployment that was copied or moved work where it is now."""
+    """Make a deployment that was copied or moved work where it is now.
+
+    Wherever its path is in ``etc``, it is in quotation marks, so any other may take its place.
+    """
+    check_place(root)
     marker = read_marker(root)
     if not marker:
         raise Problem(f"{root} is not a deployment, {MARKER} is missing")

@@ -7,7 +7,6 @@ import json
 import os
 import pwd
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -156,9 +155,9 @@ def _write_crontab(path: Path, root: Path, say: Say) -> None:
         say(f"crontab does not tell what you have, so etc/{path.name} is left out: {said}")
         return
     own = answer.stdout if answer.returncode == 0 else b""
-    control = shlex.quote(str(root / "bin" / "devpi-ctl"))
-    line = f"@reboot {control} start all".encode()
-    pattern = rb"^[^#\n]*" + re.escape(os.fsencode(control)) + rb"\s"
+    control = os.fsencode(root / "bin" / "devpi-ctl")
+    line = b"@reboot '%s' start all" % control
+    pattern = rb"^[^#\n]*\s'?" + re.escape(control) + rb"'?\s"
     if not re.search(pattern, own, re.MULTILINE):
         own = own + (b"" if not own or own.endswith(b"\n") else b"\n") + line + b"\n"
     path.write_bytes(own)

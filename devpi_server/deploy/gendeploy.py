@@ -19,7 +19,6 @@ the upgrade counts: whoever comes and finds ``old`` (the next ``--gendeploy`` or
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Collection
@@ -31,9 +30,6 @@ from devpi_server.deploy.plan import Plan
 from devpi_server.errors import DevpiError, Refused, StoreError
 from devpi_server.settings import OPTIONS, Word
 
-# supervisor, systemd, cron and sh each read some of these in their own way.
-_NOT_IN_PATHS = re.compile(r"[\"'\\%$;`{}]|\s#|[^\S ]")
-
 
 def resolved(target: Path, platform: str = sys.platform) -> Path:
     """The folder that is meant, if a deployment can be in it.
@@ -43,8 +39,10 @@ def resolved(target: Path, platform: str = sys.platform) -> Path:
     if platform == "win32":
         raise Refused("--gendeploy is for Unix only: on Windows, run devpi-server as a service")
     root = target.resolve()
-    if _NOT_IN_PATHS.search(str(root)) or not str(root).isprintable():
-        raise Refused(f"a deployment cannot be in {root}: use a path without special characters")
+    try:
+        ctl.check_place(root)
+    except ctl.Problem as problem:
+        raise Refused(str(problem)) from None
     return root
 
 
@@ -67,6 +65,8 @@ def deploy(root: Path, plan: Plan, say: Say) -> None:
     created = not os.path.lexists(root)  # also where nobody may look
     try:
         root.mkdir(parents=True, exist_ok=True)
+        if not (root / ctl.LOCK).exists():  # a folder that is not ours gets nothing of ours
+            _check(root)
         with ctl.locked(root):
             ctl.recover(root)
             upgrade = _check(root)

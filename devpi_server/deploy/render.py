@@ -32,11 +32,19 @@ def template(name: str, **values: object) -> str:
 
 
 def for_supervisor(words: Sequence[str]) -> str:
-    """A command; ``%(…)s`` of our own must be put in afterwards."""
+    """A command; ``%(…)s`` of our own must be put in afterwards.
+
+    A path is quoted, whether it has to be or not: ``devpi-ctl relocate`` may put another there.
+    """
     for word in words:
         if re.search(r"\s[;#]", word):
             raise Refused(f"supervisor would take a part of this for a comment: {word}")
-    return " ".join(shlex.quote(word).replace("%", "%%") for word in words)
+    return " ".join(_supervisor_word(word).replace("%", "%%") for word in words)
+
+
+def _supervisor_word(word: str) -> str:
+    quoted = shlex.quote(word)
+    return f"'{word}'" if "/" in word and quoted == word else quoted
 
 
 def for_systemd(words: Sequence[str]) -> str:
@@ -45,7 +53,7 @@ def for_systemd(words: Sequence[str]) -> str:
 
 def _systemd_word(word: str) -> str:
     word = word.replace("%", "%%").replace("$", "$$")
-    if re.fullmatch(r"[\w./:=,@%$+-]+", word):
+    if re.fullmatch(r"[\w.:=,@%$+-]+", word):  # and no path, as for supervisor
         return word
     return '"{}"'.format(word.replace("\\", "\\\\").replace('"', '\\"'))
 
@@ -147,13 +155,18 @@ def _nginx_servers(plan: Plan) -> Iterator[str]:
     if several:
         yield "    # While one is restarted, the others answer; it is asked again when it is back."
     for listener in plan.listeners:
-        yield f"    server {_nginx_word(listener)}{several};"
+        word = _nginx_word(listener).strip('"')
+        yield f"    server {word if plan.settings.unix_socket is None else _quoted(word)}{several};"
 
 
 def _nginx_word(text: str) -> str:
     if re.search(r"[\"'\\$]|[^\S ]", text):
         raise Refused(f"this cannot be written for nginx: {text}")
-    return f'"{text}"' if re.search(r"[ ;{}]", text) else text
+    return _quoted(text) if re.search(r"[ ;{}]", text) else text
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
 
 
 def _nginx_path(path: Path) -> str:

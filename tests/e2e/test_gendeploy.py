@@ -307,6 +307,13 @@ def test_several_processes_share_the_data(several: Deployment) -> None:
     assert several.control("status").stdout.count("RUNNING") == 2
 
 
+def test_tail_shows_the_logs_of_all(several: Deployment) -> None:
+    done = several.control("tail", "devpi-server")
+
+    assert done.returncode == 0, done
+    assert done.stdout.count("serving at url: ") == 2
+
+
 def test_nginx_shares_the_requests_among_them(
     several: Deployment, nginx: Callable[[str], int]
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -183,6 +185,26 @@ def test_a_process_that_does_not_come_back_leaves_the_others_alone(
     assert "devpi-server:3141 does not answer" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["devpi-server"], ["-c", "1600"]),
+        (["-f", "devpi-server"], ["-F", "-c", "1600"]),
+        (["-50", "devpi-server"], ["-c", "50"]),
+    ],
+)
+def test_the_name_of_all_shows_the_logs_of_all(
+    words: list[str], expected: list[str], pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr("os.execvp", lambda _, words: ran.append(words))
+
+    ctl.main(pair, ["tail", *words])
+
+    logs = [str(pair / "log" / f"devpi-server-{port}.log") for port in (3141, 3142)]
+    assert ran == [["tail", *expected, *logs]]
+
+
 def test_a_connection_to_oneself_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system may take a free port for ours when we ask whether somebody is there."""
     with socket.socket() as itself:
@@ -217,6 +239,42 @@ def test_relocate_replaces_the_old_place_and_none_that_begins_like_it(root: Path
     assert crontab == f"@reboot {moved}/bin/devpi-ctl\n0 0 * * * ls {cache}\n"
     assert (moved / "pyvenv.cfg").read_text() == f"command = python -m venv {moved}\n"
     assert ctl.read_marker(moved)["root"] == str(moved)
+
+
+def test_relocate_to_a_path_with_a_space_leaves_words_that_are_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = subprocess.CompletedProcess([], 0, b"", b"")
+    monkeypatch.setattr("shutil.which", lambda _: "crontab")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: empty)
+    etc.write(root / "etc", root, plan(f"--unix-socket={root}/devpi.sock"), lambda _: None)
+    moved = root.rename(root.with_name("moved to here"))
+
+    assert ctl.main(moved, ["relocate"]) == 0
+
+    def words(name: str, key: str) -> list[str]:
+        (line,) = re.findall(rf"^\s*{key}(.*)", (moved / "etc" / name).read_text(), re.MULTILINE)
+        return shlex.split(line)
+
+    control = f"{moved}/bin/devpi-ctl"
+    assert words("crontab", "@reboot") == [control, "start", "all"]
+    assert words("devpi.service", "ExecStart=") == [control, "start", "all"]
+    assert words("devpi.service", "ReadWritePaths=")[0] == str(moved)
+    assert f"--unix-socket={moved}/devpi.sock" in words("supervisord.conf", "command = ")
+    assert f'server "unix:{moved}/devpi.sock"' in (moved / "etc/nginx-devpi.conf").read_text()
+
+
+@pytest.mark.parametrize("name", ["a%b", "it's"])
+def test_relocate_to_a_path_that_would_be_misread_is_refused(
+    name: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (root / "etc" / "supervisord.conf").read_text()
+    moved = root.rename(root.with_name(name))
+
+    assert ctl.main(moved, ["relocate"]) == 1
+
+    assert "special characters" in capsys.readouterr().err
+    assert (moved / "etc" / "supervisord.conf").read_text() == before
 
 
 def test_what_was_not_edited_before_relocate_is_not_edited_after_it(root: Path) -> None:
@@ -355,6 +413,8 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
 
     with pytest.raises(Refused, match="neither empty nor a deployment"):
         gendeploy.deploy(tmp_path, plan(), lambda _: None)
+
+    assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

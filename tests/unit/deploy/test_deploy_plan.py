@@ -201,12 +201,12 @@ def test_nginx_asks_where_the_server_listens(host: str, listener: str) -> None:
 def test_nginx_asks_at_the_socket(generate: Callable[..., dict[str, str]]) -> None:
     made = generate("--unix-socket=/run/devpi.sock")
 
-    assert "server unix:/run/devpi.sock;" in made["nginx-devpi.conf"]
+    assert 'server "unix:/run/devpi.sock";' in made["nginx-devpi.conf"]
     for name in ("supervisor-devpi.conf", "crontab", "net.devpi.plist", "devpi.service"):
         assert "--unix-socket=/run/devpi.sock" in made[name], name
         assert "--trusted-proxy=" in made[name], name
         assert "--port" not in made[name], name
-    assert "ReadWritePaths=/run" in made["devpi.service"]
+    assert 'ReadWritePaths="/run"' in made["devpi.service"]
 
 
 def test_each_process_has_a_socket_of_its_own(generate: Callable[..., dict[str, str]]) -> None:
