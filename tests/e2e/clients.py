@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import random
 import re
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,22 +33,23 @@ TOOLS = (
 )
 NOWHERE = "http://127.0.0.1:9/"  # the port of "discard": nobody listens
 _ADDRESS = "http://localhost:3141/"  # in the README
+_OURS = 10_000, 32_000  # ports
 _PATIENCE = 240.0  # seconds a command may take
 
 
 def free_port(count: int = 1) -> int:
-    """The first of so many free ports."""
+    """The first of so many free ports.
+
+    They are not of those that the kernel gives to whoever asks for any, as it may have given
+    them to another test by the time that somebody listens there.
+    """
     while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port: int = sock.getsockname()[1]
-        try:
+        port = random.randrange(*_OURS)
+        with suppress(OSError):
             for each in range(port, port + count):
                 with socket.socket() as sock:
                     sock.bind(("127.0.0.1", each))
-        except (OSError, OverflowError):
-            continue
-        return port
+            return port
 
 
 def is_served(port: int) -> bool:
