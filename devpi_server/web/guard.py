@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import wraps
 from typing import Any, Protocol
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import bottle
 
@@ -59,20 +60,18 @@ class AccessPlugin:
         """``/+authcheck``: for a web server in front, whether the client may have an address.
 
         The address is in ``X-Original-URI``.  The application's own routes and rules decide,
-        so that the answer is the one that it would give itself; what is no address of ours
-        is nobody's secret.  Without an address, it is only asked whether the login is good.
+        so that the answer is the one that it would give itself.  What only lies below an
+        address of ours is as secret as this one; anything else is nobody's secret.  Without
+        an address, it is only asked whether the login is good.
         """
-        if "HTTP_X_ORIGINAL_URI" not in bottle.request.environ and asking.principal().tried:
+        environ = bottle.request.environ
+        if "HTTP_X_ORIGINAL_URI" not in environ and asking.principal().tried:
             raise Unauthenticated("the user name, password or token is wrong")
-        original = urlsplit(bottle.request.get_header("X-Original-URI", ""))
-        path = unquote_to_bytes(original.path).decode("utf-8", "replace")
-        path = path.removeprefix(bottle.request.environ.get("SCRIPT_NAME", "").rstrip("/"))
-        asked = {"REQUEST_METHOD": "GET", "PATH_INFO": path}
+        path = _served_path(environ.get("HTTP_X_ORIGINAL_URI", ""))
+        path = path.removeprefix(environ.get("SCRIPT_NAME", "").rstrip("/"))
         try:
-            route, arguments = self._app.router.match(asked)
-            self._require(asking.principal(), route, arguments)
-        except (bottle.HTTPError, InvalidName):
-            return bottle.HTTPResponse(b"", "200 OK")
+            while path and not self._has_let_in(path):
+                path = path.rpartition("/")[0]
         except Unauthenticated as error:
             if "devpi-client" in bottle.request.get_header("User-Agent", ""):
                 raise Forbidden(error.message) from error  # which asks for no password itself
@@ -80,6 +79,15 @@ class AccessPlugin:
         except NotFound as error:
             raise Forbidden("no permission to read") from error
         return bottle.HTTPResponse(b"", "200 OK")
+
+    def _has_let_in(self, path: str) -> bool:
+        """False: it is no address of ours."""
+        try:
+            route, arguments = self._app.router.match({"REQUEST_METHOD": "GET", "PATH_INFO": path})
+            self._require(asking.principal(), route, arguments)
+        except (bottle.HTTPError, InvalidName):
+            return False
+        return True
 
     def _require(self, principal: Principal, route: _Route, arguments: Mapping[str, str]) -> None:
         """Whether the principal may do what the route does."""
@@ -100,6 +108,22 @@ class AccessPlugin:
         if isinstance(sent, Unreadable):
             return replace(NOBODY, tried=True)
         return self._accounts.identify(sent.user, sent.password, asking.origin_of(environ))
+
+
+def _served_path(uri: str) -> str:
+    """The path at which a web server looks, for an address as the client has written it.
+
+    :param uri: its bytes, as WSGI writes them.
+    """
+    written = re.split("[?#]", uri, maxsplit=1)[0].encode("latin-1")
+    path = unquote_to_bytes(written).decode("utf-8", "replace")
+    segments: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    return "/".join(["", *segments, *([""] if path.endswith("/") else [])])
 
 
 def _projects(arguments: Mapping[str, str]) -> Collection[NormalizedName]:

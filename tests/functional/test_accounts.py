@@ -557,7 +557,33 @@ def test_authcheck_says_what_the_server_would(
     assert answer.status == status
 
 
-@pytest.mark.parametrize("uri", ["/", "/alice/open/+simple/", "/simple/demo/", "/+static/x", ""])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/alice/closed/manual/x.html",
+        "/alice/closed/manual/a/b/c.html",
+        "/alice/closed/+d/x",
+        "/alice/closed/.hidden/x",
+        "/alice/closed/my manual/%3f/x",
+        "/alice/closed/manual/x?y=/../..",
+        "/alice/closed/manual/%ff/\xe9/x",
+        "//alice//closed/manual/x",
+        "/./alice/closed/manual/x",
+        "/alice/open/../closed/manual/x",
+        "/alice/open/+simple/%2e%2e/%2E./closed/manual/x",
+        "/%61lice%2fclosed/manual/x",
+        "/../alice/open/x/../../closed#/../open",
+    ],
+)
+def test_authcheck_takes_a_path_for_the_one_that_nginx_reads(closed: App, uri: str) -> None:
+    """It sends what the client has written; what it serves, and so what counts, is in order."""
+    assert closed("/+authcheck", {"X-Original-URI": uri}).status == 401
+    assert closed("/+authcheck", {"X-Original-URI": uri, **basic("alice", "pw")}).status == 200
+
+
+@pytest.mark.parametrize(
+    "uri", ["/", "/alice/open/+simple/", "/alice/open/a/b/c/d", "/simple/demo/", "/+static/x", ""]
+)
 def test_authcheck_lets_everybody_to_what_is_open(closed: App, uri: str) -> None:
     assert closed("/+authcheck", {"X-Original-URI": uri}).status == 200
 
