@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -27,6 +28,11 @@ EXIT_CODES: Mapping[type[DevpiError], int] = MappingProxyType(
         StoreError: 1,
     }
 )
+
+
+def hush() -> None:
+    """Say no more: who read stdout has had enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: DevpiError, program: str = "devpi-server") -> int:

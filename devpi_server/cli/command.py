@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from devpi_server import __version__
-from devpi_server.cli import fail, logs
+from devpi_server.cli import fail, hush, logs
 from devpi_server.errors import ConfigError, DevpiError
 from devpi_server.option_values import meant
 from devpi_server.settings import OPTIONS, Parser, Settings, read
@@ -96,8 +95,8 @@ class Command:
         try:
             code = self._run(given, report)
             report.close()
-        except BrokenPipeError:  # who read it has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:
+            hush()
             return FAULTY
         return code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from devpi_server.cli import hush
 from devpi_server.deploy import genconfig, gendeploy
 from devpi_server.deploy.plan import Plan, flags
 from devpi_server.settings import Settings, given, read
@@ -27,4 +28,7 @@ def run(settings: Settings, argv: Sequence[str] | None) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # the work goes on
+        hush()

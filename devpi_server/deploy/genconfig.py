@@ -49,6 +49,7 @@ def write(plan: Plan, folder: Path, say: Callable[[str], None]) -> list[Path]:
 
 def _texts(plan: Plan) -> Mapping[str, str]:
     log = plan.settings.datadir / "logs" / "devpi-server.log"
+    launched = plan.settings.datadir / log.name  # launchd makes no folder
     program = render.supervisor_program(
         render.for_supervisor([*_program(), *_serving(plan)]), plan, log="AUTO", autostart=True
     )
@@ -58,11 +59,11 @@ def _texts(plan: Plan) -> Mapping[str, str]:
         "nginx-devpi.conf": render.nginx(plan, plan.settings.datadir),
         "nginx-devpi-caching.conf": render.nginx(plan, plan.settings.datadir, caching=True),
         "crontab": _crontab(plan, log),
-        "net.devpi.plist": _plist(plan, log),
+        "net.devpi.plist": _plist(plan, launched),
         "devpi.service": _service(plan),
         "gunicorn.conf.py": _gunicorn(plan),
         "uwsgi.ini": _uwsgi(plan),
-        "logrotate": render.template("logrotate", log=log),
+        "logrotate": render.template("logrotate", logs=f'"{log}" "{launched}"'),
         "prometheus.yml": render.template(
             "prometheus.yml",
             targets="\n".join(f'          - "{each}"' for each in plan.monitored),
@@ -99,8 +100,8 @@ def _plist(plan: Plan, log: Path) -> str:
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
             "ExitTimeOut": 45,
-            "StandardOutPath": str(log.parent.parent / "devpi-server.log"),
-            "StandardErrorPath": str(log.parent.parent / "devpi-server.log"),
+            "StandardOutPath": str(log),
+            "StandardErrorPath": str(log),
         },
         sort_keys=False,
     ).decode()

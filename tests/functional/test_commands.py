@@ -116,6 +116,25 @@ def test_a_reader_who_leaves_is_no_fault(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_what_deploys_goes_on_when_its_reader_leaves(tmp_path: Path) -> None:
+    """As with ``devpi-server --gen-config | head -1``."""
+    program = (
+        "import os, sys; from devpi_server.main import main; "
+        "os.chdir(sys.argv.pop()); sys.exit(main())"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as broken:
+        done = subprocess.run(
+            [sys.executable, "-c", program, "--gen-config", tmp_path],
+            stdout=broken,
+            stderr=subprocess.PIPE,
+        )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "gen-config" / "prometheus.yml").exists()
+
+
 # devpi-init
 
 

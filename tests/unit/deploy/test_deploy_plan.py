@@ -195,6 +195,19 @@ def test_nginx_asks_where_the_server_listens(host: str, listener: str) -> None:
     assert f"server {listener};" in render.nginx(plan(f"--host={host}"), None)
 
 
+def test_logrotate_knows_where_cron_and_launchd_let_the_log_go(
+    generate: Callable[..., dict[str, str]],
+) -> None:
+    made = generate("--datadir=/srv/my data")
+    launched = plistlib.loads(made["net.devpi.plist"].encode())["StandardOutPath"]
+
+    (line,) = [line for line in made["logrotate"].splitlines() if line.endswith("{")]
+    logs = shlex.split(line)[:-1]
+
+    assert launched in logs
+    assert [log for log in logs if f">>'{log}'" in made["crontab"]]
+
+
 # --unix-socket
 
 
