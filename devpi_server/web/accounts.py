@@ -142,7 +142,7 @@ class AccountsApi:
 
 
 def _takes_json() -> bool:
-    accept = bottle.request.get_header("Accept", "*/*")
+    accept = bottle.request.headers.raw("Accept", "*/*")
     return any(form in accept for form in ("application/json", "application/*", "*/*"))
 
 

@@ -193,7 +193,7 @@ def routes(
 
 def home(people: AccountsApi, front: str) -> object:
     """``/``: the users for programs, the way to the packages for people."""
-    if "text/html" in bottle.request.get_header("Accept", ""):
+    if "text/html" in bottle.request.headers.raw("Accept", ""):
         return found("ext/pypi/simple/" if front == _PYPI else "simple/")
     return people.users()
 

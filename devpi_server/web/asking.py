@@ -76,17 +76,17 @@ class Wanted(enum.Enum):
 
 def wanted() -> Wanted:
     """What the client wants; it is an installer by its name, or by the form that it takes."""
-    accept = bottle.request.get_header("Accept", "")
+    accept = bottle.request.headers.raw("Accept", "")
     if "application/json" in accept:
         return Wanted.JSON
-    if names_form() or _INSTALLER.search(bottle.request.get_header("User-Agent", "")):
+    if names_form() or _INSTALLER.search(bottle.request.headers.raw("User-Agent", "")):
         return Wanted.SIMPLE
     return Wanted.PAGE
 
 
 def names_form() -> bool:
     """Whether the client names a form of the simple API, whatever its own name is."""
-    return "application/vnd.pypi.simple." in bottle.request.get_header("Accept", "")
+    return "application/vnd.pypi.simple." in bottle.request.headers.raw("Accept", "")
 
 
 def chosen(answer: bottle.HTTPResponse) -> bottle.HTTPResponse:

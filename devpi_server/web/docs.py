@@ -36,7 +36,7 @@ class DocPages:
             "Content-Security-Policy": _POLICY,
             "X-Content-Type-Options": "nosniff",
         }
-        if conditional.is_held_by_client(bottle.request.get_header("If-None-Match"), page.tag):
+        if conditional.is_held_by_client(bottle.request.headers.raw("If-None-Match"), page.tag):
             return bottle.HTTPResponse(b"", "304 Not Modified", headers)
         headers["Content-Type"] = mimetypes.guess_type(path)[0] or "application/octet-stream"
         headers["Content-Length"] = str(len(page.content))

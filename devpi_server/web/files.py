@@ -206,12 +206,12 @@ def _projects(path: str) -> tuple[NormalizedName, ...]:
 def _span(sha256: str | None, size: int) -> Span | None:
     request = bottle.request
     return conditional.span(
-        request.get_header("Range"), request.get_header("If-Range"), sha256 or "", size
+        request.headers.raw("Range"), request.headers.raw("If-Range"), sha256 or "", size
     )
 
 
 def _is_held_by_client(sha256: str) -> bool:
-    return conditional.is_held_by_client(bottle.request.get_header("If-None-Match"), sha256)
+    return conditional.is_held_by_client(bottle.request.headers.raw("If-None-Match"), sha256)
 
 
 def _unchanged(filename: str, sha256: str, origin: Origin) -> bottle.HTTPResponse:

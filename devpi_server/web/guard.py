@@ -73,7 +73,7 @@ class AccessPlugin:
             while path and not self._has_let_in(path):
                 path = path.rpartition("/")[0]
         except Unauthenticated as error:
-            if "devpi-client" in bottle.request.get_header("User-Agent", ""):
+            if "devpi-client" in bottle.request.headers.raw("User-Agent", ""):
                 raise Forbidden(error.message) from error  # which asks for no password itself
             raise
         except NotFound as error:

@@ -69,7 +69,7 @@ def reason(message: str) -> str:
 
 def failure(status: int, message: str, retry_after: int | None = None) -> bottle.HTTPResponse:
     """An answer that says what went wrong, in the form that the client reads."""
-    accept = bottle.request.get_header("Accept", "")
+    accept = bottle.request.headers.raw("Accept", "")
     if "application/problem+json" in accept:
         content_type = "application/problem+json"
         problem = {"status": int(status), "title": HTTPStatus(status).phrase, "detail": message}
@@ -89,7 +89,7 @@ def failure(status: int, message: str, retry_after: int | None = None) -> bottle
     }
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Basic realm="pypi"'
-        if asking.principal().tried and bottle.request.get_header("X-Devpi-Auth"):
+        if asking.principal().tried and bottle.request.headers.raw("X-Devpi-Auth"):
             # By this, devpi-client knows that its login is dead, and forgets it.
             headers["Location"] = f"{root_url(bottle.request.environ)}/+login"
     if retry_after is not None:

@@ -143,7 +143,7 @@ class SimplePages:
         name = "json" if form is Form.JSON else "html"
         tag = f"{listed.ready.folder}-{name}-{encoding.token}"
         headers = page_headers(tag, listed.origin, is_public=found.is_public)
-        if conditional.is_held_by_client(bottle.request.get_header("If-None-Match"), tag):
+        if conditional.is_held_by_client(bottle.request.headers.raw("If-None-Match"), tag):
             return bottle.HTTPResponse(b"", "304 Not Modified", headers)
         headers["Content-Type"] = form.content_type
         headers["X-Content-Type-Options"] = "nosniff"
@@ -164,8 +164,8 @@ def negotiated() -> tuple[Form, Encoding]:
     wanted = None
     if query := bottle.request.environ.get("QUERY_STRING"):
         wanted = parse_qs(query[:_LONGEST_HEADER]).get("format", [None])[-1]
-    accept = bottle.request.get_header("Accept", "")[:_LONGEST_HEADER]
-    accept_encoding = bottle.request.get_header("Accept-Encoding", "")[:_LONGEST_HEADER]
+    accept = bottle.request.headers.raw("Accept", "")[:_LONGEST_HEADER]
+    accept_encoding = bottle.request.headers.raw("Accept-Encoding", "")[:_LONGEST_HEADER]
     return _form(accept, wanted), _encoding(accept_encoding)
 
 

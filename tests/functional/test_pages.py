@@ -371,6 +371,20 @@ def test_no_path_is_a_server_error(one_app: App, path: str, accept: str, method:
     assert "\n" not in location
 
 
+@pytest.mark.parametrize(
+    "header", ["Accept", "Accept-Encoding", "User-Agent", "If-None-Match", "Range", "X-Devpi-Auth"]
+)
+@pytest.mark.parametrize(
+    "path", ["/", "/simple/", "/simple/demo/", "/root/pypi", "/root/pypi/demo/1.0", "/+login"]
+)
+def test_a_header_that_is_no_utf_8_is_no_fault_of_ours(
+    path: str, header: str, up: Upstream, app: Make
+) -> None:
+    up.release("demo", "1.0")
+
+    assert app()(path, {header: "caf\xe9"}).status < 500
+
+
 @settings(
     max_examples=100,
     deadline=None,

@@ -70,7 +70,7 @@ def refusal(status: int, message: str, retry_after: int | None = None) -> bottle
     """What went wrong: a line for tools, which show it as it is; a page for browsers."""
     line = f"{int(status)} {HTTPStatus(status).phrase}"
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    accept = bottle.request.get_header("Accept")
+    accept = bottle.request.headers.raw("Accept")
     if accept is None or "text/html" in accept:
         headers["Content-Type"] = "text/html; charset=utf-8"
         url = escape(bottle.request.url)

@@ -68,7 +68,7 @@ class FolderForms:
             said = (
                 f"Package {name!r} already exists!\n  The server may be started with --overwrite."
             )
-            if "twine" in bottle.request.get_header("User-Agent", ""):
+            if "twine" in bottle.request.headers.raw("User-Agent", ""):
                 # twine --skip-existing looks for these words in a 400 only.
                 raise BadRequest(said) from None
             raise Conflict(said) from None
