@@ -176,14 +176,14 @@ def running(
     image: Image,
     words: Sequence[str] | None = None,
     *,
-    volume: Path | None = None,
+    volumes: Mapping[str, Path] | None = None,
     temporary: Sequence[str] = (),
     **environment: str,
 ) -> list[str]:
     """The command that runs an image on a read-only root.
 
     :param words: in place of the image's own.
-    :param volume: a folder that lies at the image's volume.
+    :param volumes: folders, by the place where they lie, which may end with ``:ro``.
     :param temporary: folders that may be written to.
     """
     root = image.root
@@ -192,10 +192,12 @@ def running(
         f"mount -o remount,bind,ro {root}",
         f"mount -t proc proc {root}/proc",
     ]
-    if volume is not None:
-        (inside,) = image.volumes
-        mounts.append(f"mount --bind {shlex.quote(str(volume))} {root}{inside}")
-    mounts += [f"mount -t tmpfs tmpfs {root}{folder}" for folder in temporary]
+    for where, folder in (volumes or {}).items():
+        inside, _, mode = where.partition(":")
+        (root / inside.lstrip("/")).mkdir(exist_ok=True)
+        mounts.append(f"mount --bind {shlex.quote(str(folder))} {root}{inside}")
+        mounts += [f"mount -o remount,bind,{mode} {root}{inside}"] if mode else []
+    mounts += [f"mount -t tmpfs tmpfs {root}{place}" for place in temporary]
     command = [*image.entrypoint, *image.command] if words is None else words
     return _inside(root, mounts, {**image.environment, **environment}, command, image)
 

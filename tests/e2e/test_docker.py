@@ -79,10 +79,10 @@ def test_the_names_are_those_that_people_know() -> None:
 
 
 def test_nginx_is_configured_as_gen_config_does_it() -> None:
-    words = ["--gen-config", "--host=devpi_server", "--port=4040", "--trusted-proxy=*"]
+    words = ["--host=devpi_server", "--port=4040", "--trusted-proxy=*", "--datadir=/data"]
 
     assert (DOCKER / "lb" / "nginx-devpi.conf").read_text() == render.nginx(
-        Plan(read(words, {}), given(words, {})), None
+        Plan(read(words, {}), given(words, {})), Path("/data")
     )
 
 
@@ -149,8 +149,11 @@ class Network:
         )
 
     def get(self, url: str) -> str:
-        """The beginning of the answer, or of what is wrong."""
-        code = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=9).read())"
+        """The header and the body, or what is wrong."""
+        code = (
+            "import sys, urllib.request; answer = urllib.request.urlopen(sys.argv[1], timeout=9); "
+            "print(answer.headers, answer.read())"
+        )
         done = self.run([sys.executable, "-c", code, url])
         return done.stdout + done.stderr
 
@@ -189,6 +192,12 @@ def named(image: Image) -> Image:
     return image
 
 
+def volumes_of(name: str, folder: Path) -> dict[str, Path]:
+    """Where a container has the one volume that there is."""
+    entries: list[str] = COMPOSE["services"][name]["volumes"]
+    return {entry.removeprefix("devpi_packages:"): folder for entry in entries}
+
+
 @pytest.fixture
 def server(
     build: Callable[[str], Image], network: Network, tmp_path: Path
@@ -197,10 +206,10 @@ def server(
     image = named(build("devpi_server"))
     service = COMPOSE["services"]["devpi_server"]
     volume = tmp_path / "devpi_packages"
-    volume.mkdir()
-    os.chown(volume, int(image.user), int(image.user))  # Docker makes it like the image's folder
+    shutil.copytree(image.root / "data", volume)  # Docker makes it like the image's folder
+    os.chown(volume, int(image.user), int(image.user))
     environment = {**service["environment"], "DEVPISERVER_MIRROR_URL": network.upstream()}
-    options = {"volume": volume, "temporary": service["tmpfs"]}
+    options = {"volumes": volumes_of("devpi_server", volume), "temporary": service["tmpfs"]}
     process = network.start(images.running(image, **options, **environment))
     check = images.running(image, image.health, **options)
     until(lambda: network.run(check).returncode == 0)
@@ -220,6 +229,7 @@ def test_the_server_is_healthy_and_no_root(
     assert f"Uid:\t{image.user}\t" in status
     assert (image.root / "data").stat().st_uid == int(image.user)
     assert image.ports == (4040,)
+    assert image.volumes == ("/data",)
     assert "p000" in network.get("http://127.0.0.1:4040/root/pypi/+simple/")
     assert list((tmp_path / "devpi_packages").iterdir())
 
@@ -233,12 +243,13 @@ def test_a_server_that_does_not_answer_is_not_healthy(
 
 
 def test_the_client_reaches_the_server_through_nginx(
-    server: subprocess.Popen[str], build: Callable[[str], Image], network: Network
+    server: subprocess.Popen[str], build: Callable[[str], Image], network: Network, tmp_path: Path
 ) -> None:
     """All three images at work, as the README says."""
     nginx = named(build("devpi_lb"))
     folders = COMPOSE["services"]["devpi_lb"]["tmpfs"]
-    network.start(images.running(nginx, temporary=folders))
+    volumes = volumes_of("devpi_lb", tmp_path / "devpi_packages")
+    network.start(images.running(nginx, volumes=volumes, temporary=folders))
     until(lambda: "p000" in network.get("http://127.0.0.1:80/root/pypi/+simple/"))
     client = named(build("devpi-client"))
 
@@ -251,3 +262,10 @@ def test_the_client_reaches_the_server_through_nginx(
     assert client.command == ("bash",)
     assert nginx.ports == (80, 443)
     assert "http://devpi_lb" in devpi("use", "http://devpi_lb")
+    until(lambda: is_sent_by_nginx(network.get("http://127.0.0.1:80/root/pypi/+simple/p000/")))
+
+
+def is_sent_by_nginx(answer: str) -> bool:
+    """Whether it is one of those that were made ready."""
+    assert "p000-" in answer
+    return "X-Devpi-Serial" not in answer
