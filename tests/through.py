@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from server import CLIENT, Answer, App, Client, Embedded, Http, ServerProcess
@@ -13,7 +14,7 @@ from webserver import Nginx
 
 from devpi_server.deploy import render
 from devpi_server.deploy.plan import Plan
-from devpi_server.settings import given, read
+from devpi_server.settings import Settings, given, read
 from devpi_server.store.published import LEASE, Published
 
 # nginx believes the tests, and devpi-server believes nginx.
@@ -35,16 +36,16 @@ class ThroughNginx:
 
     def of_app(self, app: App, stack: ExitStack) -> Client:
         server = stack.enter_context(Embedded(app))
-        return _InItsTime(self._before(server.port, app.options, stack), app)
+        settings = replace(app.services.settings, host="127.0.0.1", port=server.port)
+        return _InItsTime(self._before(settings, app.options, stack), app)
 
     def of_process(self, server: ServerProcess, stack: ExitStack) -> Client:
-        return self._before(server.port, server.options, stack)
+        where = [f"--port={server.port}"] if server.port else []  # else a socket of its options
+        settings = read(["--host=127.0.0.1", *server.options, *where], {})
+        return self._before(settings, server.options, stack)
 
-    def _before(self, port: int, options: Sequence[str], stack: ExitStack) -> Http:
-        where = [f"--port={port}"] if port else []  # else a socket, which is in the options
-        words = ["--host=127.0.0.1", *options, *where, "--gen-config"]
-        settings = read(words, {})
-        site = render.nginx(Plan(settings, given(words, {})), settings.datadir)
+    def _before(self, settings: Settings, options: Sequence[str], stack: ExitStack) -> Http:
+        site = render.nginx(Plan(settings, given(options, {})), settings.datadir)
         nginx = Nginx(self._program, next(self._folders), site, around=_AROUND, checks=False)
         stack.enter_context(nginx)
         return Http(f"http://127.0.0.1:{nginx.port}/")
@@ -62,6 +63,7 @@ class _InItsTime(Client):
         self._published = Published(folder / "published", changes, services.incoming)
         services.closers.append(self._published.close)  # type: ignore[attr-defined]
         self._clock: Callable[[], float] = app.clock
+        self._last = 0.0
 
     def open(
         self,
@@ -71,7 +73,10 @@ class _InItsTime(Client):
         method: str = "GET",
         body: bytes | None = None,
     ) -> Answer:
-        self._published.extend(self._clock())
+        before, self._last = self._last, self._clock()
+        if self._last < before:  # as the worker does
+            self._published.begin()
+        self._published.extend(self._last)
         now = int(time.time()) // LEASE
         for lease in (now, now + 1):
             with suppress(FileExistsError):

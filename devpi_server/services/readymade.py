@@ -114,16 +114,24 @@ class ReadyMade:
             if not index.is_public:
                 return
             view = index.source.view(project, Freshness.ANY)
-            now, until = self._clock(), view.until()
-            if until < now + SOON:
+            if not self._is_noted(project, view.until()):
                 return
-            if until < math.inf:
-                self._published.due(project, min(until, now + _UNHEARD))
             # The plain one is made first, since the other is made of it; and seen last.
             plain = self._pages.of_view(key._replace(encoding=Encoding.IDENTITY), view)
             packed = self._pages.of_view(key._replace(encoding=Encoding.GZIP), view)
             shelf.put(f"{name}.gz", packed.body)
             shelf.put(name, plain.body)
+
+    def _is_noted(self, project: NormalizedName, until: float) -> bool:
+        """Note until when what is about to be published is true; whether that is worth it."""
+        if until == math.inf:
+            return True
+        until = min(until, self._clock() + _UNHEARD)
+        if until < self._clock() + SOON:
+            return False
+        self._published.due(project, until)
+        # Looked at once more: from here on, who looks after what is due knows of it.
+        return until >= self._clock() + SOON
 
     def _file(self, index_name: str, path: str) -> None:
         found = _FILE.match(path)

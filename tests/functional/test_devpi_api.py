@@ -238,6 +238,7 @@ def test_pages_have_whole_urls_where_that_is_wanted(
     assert b'href="http://pypi.test:80/' in server("/root/pypi/+simple/demo/", headers).body
 
 
+@pytest.mark.straight("nginx answers below the sub-path only")
 def test_whole_urls_are_those_under_which_the_server_is_known(app: Make) -> None:
     server = app("--outside-url", "https://pypi.test/sub", "--absolute-urls")
     alice = join(server, "alice")
@@ -249,6 +250,7 @@ def test_whole_urls_are_those_under_which_the_server_is_known(app: Make) -> None
     assert shown["+links"][0]["href"] == f"https://pypi.test/sub{path}"
 
 
+@pytest.mark.straight("nginx itself says where it is")
 def test_a_trusted_proxy_says_under_which_address_it_was_asked(app: Make) -> None:
     outside = {"X-Outside-URL": "https://front.test/pkg"}
     server = app("--trusted-proxy", "127.0.0.1")

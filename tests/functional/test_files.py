@@ -825,7 +825,17 @@ def test_a_link_without_a_digest_gets_an_address_of_its_own(
     for path in (first, later):
         answer = server(path)
         assert (answer.origin, answer.body) == ("hit", file.data)
-        assert answer.headers["ETag"] == f'"{file.sha256}"'
+
+
+@pytest.mark.straight("nginx has ETags of its own")
+def test_held_its_digest_is_the_etag_at_either_address(up: Upstream, server: Client) -> None:
+    file = up.release("demo", "1.0", size=LARGE, hashed=False)
+    first = server.address("demo", file.filename)
+    keep(server, first)
+    until(lambda: server.address("demo", file.filename) != first)
+
+    for path in (first, server.address("demo", file.filename)):
+        assert server(path).headers["ETag"] == f'"{file.sha256}"'
 
 
 def test_an_old_address_still_leads_to_a_file_that_was_lost(
@@ -1019,6 +1029,7 @@ def one_app(app: Callable[..., App]) -> App:
     return app()
 
 
+@pytest.mark.straight("some of these nginx itself refuses, with 400")
 @settings(
     max_examples=200,
     deadline=None,

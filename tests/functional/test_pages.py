@@ -347,6 +347,7 @@ def one_app(app: Make) -> App:
     return app()
 
 
+@pytest.mark.straight("what no client can send, only a call can")
 @settings(
     max_examples=400,
     deadline=None,
@@ -385,6 +386,7 @@ def test_a_header_that_is_no_utf_8_is_no_fault_of_ours(
     assert app()(path, {header: "caf\xe9"}).status < 500
 
 
+@pytest.mark.straight("what no client can send, only a call can")
 @settings(
     max_examples=100,
     deadline=None,
@@ -432,6 +434,7 @@ def test_a_page_is_a_miss_once_and_then_a_hit(up: Upstream, app: Make) -> None:
     assert up.count("/simple/demo/") == 1
 
 
+@pytest.mark.straight("what nginx sends, nginx logs")
 def test_the_log_says_where_an_answer_came_from(up: Upstream, app: Make, clock: FakeClock) -> None:
     """Each request is one event, with its status and the value of X-Devpi-Cache."""
     up.release("demo", "1.0")
@@ -1007,8 +1010,11 @@ def links_of(answer: Response, url: str) -> list[str]:
     ]
 
 
+STRIPPED = pytest.param(True, marks=pytest.mark.straight("nginx as we configure it strips nothing"))
+
+
 @pytest.mark.parametrize("mount", MOUNTS)
-@pytest.mark.parametrize("is_stripped", [True, False])
+@pytest.mark.parametrize("is_stripped", [STRIPPED, False])
 def test_links_work_behind_the_sub_path_of_outside_url(
     up: Upstream, app: Make, mount: str, is_stripped: bool
 ) -> None:
@@ -1025,6 +1031,7 @@ def test_links_work_behind_the_sub_path_of_outside_url(
     assert server(inner + link.removeprefix(root)).body == file.data
 
 
+@pytest.mark.straight("nginx itself says where it is")
 @pytest.mark.parametrize("mount", MOUNTS)
 def test_a_trusted_proxy_names_the_sub_path(up: Upstream, app: Make, mount: str) -> None:
     """X-Forwarded-Prefix counts from the address that --trusted-proxy names."""

@@ -472,6 +472,7 @@ def test_two_processes_share_pages(up: Upstream, spawn: Spawn) -> None:
     assert up.count("/simple/demo/") == 1
 
 
+@pytest.mark.straight("nginx sends no head before the first bytes of the body")
 def test_the_others_clients_get_the_file_when_its_downloader_dies(
     up: Upstream, spawn: Spawn
 ) -> None:

@@ -12,6 +12,8 @@ from server import INDEX, JSON, App, until
 from upstream import Upstream
 from upstream.artefacts import wheel
 
+from devpi_server.store.published import Published
+
 DEMO = wheel("demo", "1.0")
 MIRRORED = f"{INDEX}demo/"
 PAGE = {"root,pypi,+simple,page.html", "root,pypi,+simple,page.html.gz"}
@@ -107,6 +109,23 @@ def test_a_mirror_s_page_is_asked_for_anew_each_half_hour(
     app.tick("publish")
 
     assert ask() == set()
+
+
+def test_a_page_whose_time_has_come_meanwhile_is_not(
+    up: Upstream, front: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who notes it so late that nobody may have seen the note in time lets it be."""
+    up.release("demo", "1.0")
+    _, ask = front("--mirror-cache-expiry=1000")
+    note = Published.due
+
+    def late(self: Published, project: str, until: float) -> None:
+        clock.now += 1000
+        note(self, project, until)
+
+    monkeypatch.setattr(Published, "due", late)
+
+    assert ask(MIRRORED) == set()
 
 
 def test_when_the_clock_is_set_back_nothing_is(up: Upstream, front: Make, clock: FakeClock) -> None:

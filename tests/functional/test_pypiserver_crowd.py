@@ -14,6 +14,8 @@ from foldering import NOWHERE, OPEN, hrefs
 from server import ServerProcess, until
 from uploading import encoded
 
+pytestmark = pytest.mark.straight("our configuration of nginx is for devpi-server")
+
 _SIZE = 3_000_000
 _PROGRAM = ("-m", "devpi_server.pypiserver")
 Start = Callable[..., ServerProcess]
