@@ -232,8 +232,8 @@ class App(Client):
     ) -> Answer:
         if not self._reached:
             stack = ExitStack()
-            self._reached.append(front.of_app(self, stack))
             self.services.closers.insert(0, stack.close)  # type: ignore[attr-defined]
+            self._reached.append(front.of_app(self, stack))
         sent = {"Host": "127.0.0.1", CLIENT: self.client_address, **headers}
         path = quote(path, safe=string.punctuation)  # in process, anything can be in a path
         return self._reached[0].open(path, sent, method=method, body=body)

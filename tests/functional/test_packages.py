@@ -275,6 +275,7 @@ def test_while_the_folder_cannot_be_read_upstream_is_not_asked(
 ) -> None:
     """Its names are not known then."""
     up.release("other", "1.0")
+    assert server(f"{SIMPLE}demo/").status == 200
     folder.rename(folder.with_name("moved"))
 
     assert server(f"{SIMPLE}demo/").status == 503
