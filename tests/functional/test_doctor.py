@@ -19,6 +19,8 @@ from upstream import HangBeforeAnswer, Mode, RpcFault, Status, Substitute, Upstr
 
 from devpi_server.main import main
 
+pytestmark = pytest.mark.straight("a command, not a server")
+
 STEPS = ["dns", "tcp", "proxy", "tls", "http", "index", "feed"]
 
 

@@ -24,6 +24,8 @@ from devpi_server.store.folders import Folders
 from devpi_server.store.incoming import Incoming
 from devpi_server.store.locks import Locks
 
+pytestmark = pytest.mark.straight("a service, called without a server")
+
 NAME = "demo-1.0.tar.gz"
 Sent = tuple[str, bytes]  # file name and bytes
 

@@ -16,6 +16,8 @@ from devpi_server.services.prefetch.choice import Wishes
 from devpi_server.services.prefetch.jobs import Place, Task
 from devpi_server.web.loopback import serving
 
+pytestmark = pytest.mark.straight("what our own pip asks is not behind nginx")
+
 OWN = artefacts.wheel("own", "1.0")
 
 

@@ -18,6 +18,8 @@ from server import JSON, Response, until
 from uploading import basic, encoded
 from upstream import artefacts
 
+pytestmark = pytest.mark.straight("our configuration of nginx is for devpi-server")
+
 Make = Callable[..., PypiServer]
 WHEEL = artefacts.wheel("foo", "1.0", requires_python=">=3.8")
 SDIST = artefacts.sdist("foo_bar", "1.1")

@@ -12,6 +12,8 @@ from server import until
 from uploading import basic
 from upstream import Upstream, artefacts
 
+pytestmark = pytest.mark.straight("our configuration of nginx is for devpi-server")
+
 OURS = artefacts.sdist("ours", "1.0")
 
 

@@ -11,6 +11,8 @@ from upstream import Upstream
 from devpi_server.cli import pypiserver_update
 from devpi_server.cli.pypiserver import main
 
+pytestmark = pytest.mark.straight("a command, not a server")
+
 Update = Callable[..., tuple[int, str]]
 
 

@@ -50,6 +50,8 @@ from upstream import (
     WrongLength,
 )
 
+pytestmark = pytest.mark.straight("the tests' own upstream")
+
 JSON = "application/vnd.pypi.simple.v1+json"
 PAGE = "/simple/demo/"
 
