@@ -104,6 +104,7 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = _engine(path, patience, "BEGIN IMMEDIATE")
             with _alone(path):
+                upgrade.make(path)
                 upgrade.upgrade(self._writer, path)
             self._reader = _engine(path, patience, "BEGIN", "PRAGMA query_only = ON")
             self._watch = _Watch(path, patience)

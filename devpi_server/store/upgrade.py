@@ -8,8 +8,9 @@ the write lock is held.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect
@@ -47,6 +48,12 @@ def upgrade(engine: Engine, path: Path, *, steps: Path = STEPS, head: str = HEAD
         _run_steps(connection, steps, head)
 
 
+def make(path: Path) -> None:
+    """An empty database, unless there is one; others may not read the hashes of passwords."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _version(connection: Connection) -> str | None:
     """The step that the database is at; None: it is empty."""
     if not inspect(connection).has_table(_VERSION):
@@ -55,6 +62,7 @@ def _version(connection: Connection) -> str | None:
 
 
 def _copy(path: Path, copy: Path) -> None:
+    make(copy)
     with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
     log.info("kept the database as it was in %s", copy)

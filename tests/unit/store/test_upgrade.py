@@ -76,6 +76,20 @@ def test_a_step_is_made_and_the_old_database_is_kept(
     assert rows(copy, "SELECT version_num FROM alembic_version") == [("0001",)]
 
 
+def test_only_its_owner_may_read_a_database_and_what_is_kept_of_it(
+    path: Path, engine: Engine, tmp_path: Path
+) -> None:
+    """The hashes of passwords are in it, and nginx has to be let into its folder."""
+    upgrade.upgrade(engine, path, steps=steps(tmp_path / "steps"), head="0002")
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("SELECT name FROM users")
+        open_to_others = {each.name for each in tmp_path.iterdir() if each.stat().st_mode & 0o077}
+
+    assert path.with_name("devpi.sqlite.before-0002").exists()
+    assert open_to_others == {"devpi.sqlite.lock", "steps"}
+
+
 def test_a_step_that_fails_has_changed_nothing(path: Path, engine: Engine, tmp_path: Path) -> None:
     failing = steps(tmp_path / "steps", "raise ZeroDivisionError")
     with pytest.raises(ZeroDivisionError):
