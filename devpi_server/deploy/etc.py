@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,6 +23,7 @@ from devpi_server.errors import Refused
 Say = Callable[[str], None]
 
 SECRETS = "devpi-server.yml"
+_SECTION = "devpi-server"
 _CRONTAB = "crontab"
 _SERVICE = """\
 # Starts this deployment with the system, in place of the line in etc/crontab:
@@ -100,6 +102,7 @@ def _service(root: Path, plan: Plan) -> str:
 
 
 def _write_secrets(path: Path, plan: Plan) -> None:
+    """Put the options with passwords into their file, and leave what else is in it."""
     values: dict[str, list[str]] = {}
     for word in plan.secrets:
         values.setdefault(word.option.name, []).append(word.text)
@@ -108,17 +111,26 @@ def _write_secrets(path: Path, plan: Plan) -> None:
             "an option with a password is kept in a configuration file, and there is one already: "
             "write the option into the file that --configfile names"
         )
-    if values:
+    before = _read_secrets(path)
+    told = before.get(_SECTION) or {}
+    options = {name: value for name, value in told.items() if not plan.says(name)} | {
+        name: each[0] if len(each) == 1 else each for name, each in values.items()
+    }
+    if options != told:
         path.unlink(missing_ok=True)
-        text = yaml.safe_dump(
-            {
-                "devpi-server": {
-                    name: each[0] if len(each) == 1 else each for name, each in values.items()
-                }
-            }
-        )
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+            yaml.safe_dump(before | {_SECTION: options}, file, sort_keys=False)
+
+
+def _read_secrets(path: Path) -> dict[str, Any]:
+    refused = Refused(f"etc/{path.name} cannot be read as a configuration file")
+    try:
+        found = (yaml.safe_load(path.read_bytes()) if path.exists() else None) or {}
+    except yaml.YAMLError:
+        raise refused from None  # which may show a password
+    if not isinstance(found, dict) or not isinstance(found.get(_SECTION) or {}, dict):
+        raise refused
+    return found
 
 
 def _put(path: Path, text: bytes, generated: str | None, say: Say) -> None:

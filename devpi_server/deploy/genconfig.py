@@ -39,10 +39,10 @@ def write(plan: Plan, folder: Path, say: Callable[[str], None]) -> list[Path]:
             say(f"wrote {folder / name}")
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from error
-    for word in plan.secrets:
+    for name in dict.fromkeys(word.option.name for word in plan.secrets):
         say(
-            f"--{word.option.name} has a password and is in none of them: "
-            f"let {variable(word.option.name)} say it, in the environment of the server"
+            f"--{name} has a password and is in none of them: "
+            f"let {variable(name)} say it, in the environment of the server"
         )
     return [folder / name for name in files]
 

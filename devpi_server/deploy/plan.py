@@ -120,12 +120,14 @@ class Plan:
     @property
     def public(self) -> list[Word]:
         """What anybody may know."""
-        return [word for word in self.given if not is_secret(word)]
+        secrets = self.secrets
+        return [word for word in self.given if word not in secrets]
 
     @property
     def secrets(self) -> list[Word]:
-        """What only the server may know."""
-        return [word for word in self.given if is_secret(word)]
+        """What only the server may know: all that is said of an option, or nothing."""
+        names = {word.option.name for word in self.given if is_secret(word)}
+        return [word for word in self.given if word.option.name in names]
 
     @property
     def has_configfile(self) -> bool:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import yaml
 
 from devpi_server.deploy import ctl, etc, gendeploy
 from devpi_server.deploy.plan import Plan
@@ -390,6 +391,57 @@ def test_a_password_is_in_one_file_that_only_its_owner_may_read(root: Path) -> N
     assert read(["-c", str(secret[0])], {}).mirrors[0].urls == (
         "http://me:geheim@upstream/simple/",
     )
+
+
+def secrets_of(root: Path) -> object:
+    return yaml.safe_load((root / "etc" / etc.SECRETS).read_text())
+
+
+def test_what_was_written_beside_a_password_is_kept(root: Path) -> None:
+    secret = root / "etc" / etc.SECRETS
+    mirrors = {"root/other": {"mirror_url": "https://other.example/simple/"}}
+    secret.write_text(yaml.safe_dump({"mirrors": mirrors, "devpi-server": {"threads": 7}}))
+    url = "http://me:geheim@upstream/simple/"
+
+    argv = ["--gen-config", f"--mirror-url={url}"]
+    etc.write(root / "etc", root, Plan(read(argv, {}), given(argv, {})), lambda _: None)
+
+    assert secrets_of(root) == {
+        "mirrors": mirrors,
+        "devpi-server": {"threads": 7, "mirror-url": url},
+    }
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_of_several_mirrors_none_is_lost_when_one_has_a_password(root: Path) -> None:
+    urls = ["http://me:geheim@a/simple/", "http://b/simple/"]
+    argv = ["--gen-config", *(f"--mirror-url={url}" for url in urls)]
+    made = Plan(read(argv, {}), given(argv, {}))
+
+    etc.write(root / "etc", root, made, lambda _: None)
+
+    words = [f"-c{root / 'etc' / etc.SECRETS}", *made.words]
+    assert list(read(words, {}).mirrors[0].urls) == urls
+
+
+def test_a_password_goes_when_its_option_is_given_without_one(root: Path) -> None:
+    argv = ["--gen-config", "--mirror-url=http://me:geheim@upstream/simple/"]
+    etc.write(root / "etc", root, Plan(read(argv, {}), given(argv, {})), lambda _: None)
+
+    etc.write(root / "etc", root, plan(MIRROR), lambda _: None)
+
+    assert "geheim" not in (root / "etc" / etc.SECRETS).read_text()
+
+
+def test_a_file_with_passwords_that_cannot_be_read_is_left_alone(root: Path) -> None:
+    secret = root / "etc" / etc.SECRETS
+    secret.write_text("devpi-server: [")
+    argv = ["--gen-config", "--mirror-url=http://me:geheim@upstream/simple/"]
+
+    with pytest.raises(Refused, match=etc.SECRETS):
+        etc.write(root / "etc", root, Plan(read(argv, {}), given(argv, {})), lambda _: None)
+
+    assert secret.read_text() == "devpi-server: ["
 
 
 # What is refused
