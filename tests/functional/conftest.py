@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,14 +16,14 @@ from upstream import Upstream
 
 @pytest.fixture(scope="session", autouse=True)
 def _way(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    need: Callable[[str], str],
 ) -> Iterator[None]:
     """The way to servers: straight, or ``--through nginx``, of which the tests know nothing."""
     with pytest.MonkeyPatch.context() as patch:
         if request.config.getoption("--through") is not None:
-            program = shutil.which("nginx")
-            assert program is not None, "nginx is not installed"
-            front = ThroughNginx(program, tmp_path_factory.mktemp("nginx"))
+            front = ThroughNginx(need("nginx"), tmp_path_factory.mktemp("nginx"))
             for kind in (App, ServerProcess):
                 patch.setattr(kind, "front", front)
         yield
