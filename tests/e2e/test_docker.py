@@ -38,6 +38,7 @@ DOCKERFILES = {
 }
 COMPOSE: Any = yaml.safe_load((DOCKER / "docker-compose.yml").read_text())
 _PATIENCE = 60.0
+_ENDS_WITHIN = 10.0  # seconds that a process has, to end by itself
 
 
 # The files
@@ -173,11 +174,14 @@ class Network:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
+    process.terminate()  # nginx then ends its workers
+    try:
+        process.wait(_ENDS_WITHIN)
+    except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
     assert process.stdout is not None
     process.stdout.close()
-    process.wait()
 
 
 @pytest.fixture

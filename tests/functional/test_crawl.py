@@ -10,7 +10,7 @@ from string import Template
 
 import pytest
 from fakes import FakeClock
-from server import App, mirror_of
+from server import App
 from upstream import Status, Upstream
 
 DATA = Path(__file__).parent.parent / "data" / "crawl"
@@ -28,7 +28,7 @@ def site() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def app(up: Upstream, site: Upstream, tmp_path: Path, clock: FakeClock) -> Make:
+def app(app: Callable[..., App], up: Upstream, site: Upstream, tmp_path: Path) -> Make:
     """A mirror of the index that knows the site; ``app(crawl="no")`` leaves it alone."""
     answers = {
         (up, "/simple/demo/"): page("index.html", site),
@@ -47,7 +47,7 @@ def app(up: Upstream, site: Upstream, tmp_path: Path, clock: FakeClock) -> Make:
         config.write_text(
             f"mirrors:\n  root/old:\n    mirror_url: {up.simple_url}\n    mirror_crawl: {crawl}\n"
         )
-        return App(*mirror_of(up, tmp_path / "data", "-c", str(config)), clock=clock)
+        return app("-c", str(config))
 
     return make
 

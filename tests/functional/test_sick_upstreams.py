@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -201,16 +201,18 @@ def test_refused_connections(server: App, up: Upstream, clock: FakeClock) -> Non
     assert server(cold).status == 200
 
 
-def alone(datadir: Path, mirror_url: str) -> App:
+@contextmanager
+def alone(datadir: Path, mirror_url: str) -> Iterator[App]:
     """A server with this upstream only."""
-    return App("--datadir", str(datadir), "--mirror-url", mirror_url, *QUICK)
+    server = App("--datadir", str(datadir), "--mirror-url", mirror_url, *QUICK)
+    with closing(server.services):
+        yield server
 
 
 def test_a_name_that_does_not_resolve(tmp_path: Path) -> None:
     """A host that DNS does not know is named in the 502."""
-    server = alone(tmp_path, "http://nowhere.invalid/simple/")
-
-    answer = server(PAGE)
+    with alone(tmp_path, "http://nowhere.invalid/simple/") as server:
+        answer = server(PAGE)
 
     assert answer.status in (502, 504)
     assert "nowhere.invalid" in answer.reason
@@ -339,9 +341,8 @@ def test_a_port_that_nobody_answers(tmp_path: Path) -> None:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
             fillers.append(filler)
-        server = alone(tmp_path, f"http://127.0.0.1:{port}/simple/")
-
-        answer = server(PAGE)
+        with alone(tmp_path, f"http://127.0.0.1:{port}/simple/") as server:
+            answer = server(PAGE)
 
         for filler in fillers:
             filler.close()
