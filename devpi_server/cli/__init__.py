@@ -17,6 +17,7 @@ from devpi_server.errors import (
     UpstreamError,
 )
 
+INTERRUPTED = 130  # as a shell has it
 # A class counts for the classes below it, too.
 EXIT_CODES: Mapping[type[DevpiError], int] = MappingProxyType(
     {

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from devpi_server import __version__
-from devpi_server.cli import fail, hush, logs
+from devpi_server.cli import INTERRUPTED, fail, hush, logs
 from devpi_server.errors import ConfigError, DevpiError
 from devpi_server.option_values import meant
 from devpi_server.settings import OPTIONS, Parser, Settings, read
 
-DONE, FAULTY, INTERRUPTED = 0, 1, 130
+DONE, FAULTY = 0, 1
 SERVER_OPTIONS = "options of devpi-server"  # in the help
 _OF_ALL = ("datadir", "configfile", "debug")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from devpi_server import __version__
-from devpi_server.cli import fail, logs
+from devpi_server.cli import INTERRUPTED, fail, logs
 from devpi_server.cli.server import announce
 from devpi_server.errors import DevpiError
 from devpi_server.services.index_options import ANONYMOUS
@@ -28,7 +28,6 @@ from devpi_server.wiring import Services, build
 _PROGRAM = "pypicache"
 _PACKAGES = "packages"
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - as it always did
-_INTERRUPTED = 130
 
 
 def main(
@@ -45,7 +44,7 @@ def main(
     except DevpiError as error:
         return fail(error, _PROGRAM)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 def _settings(argv: Sequence[str]) -> Settings:

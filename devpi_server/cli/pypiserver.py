@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from devpi_server.cli import fail, pypiserver_logs
+from devpi_server.cli import INTERRUPTED, fail, pypiserver_logs
 from devpi_server.cli.pypiserver_update import update
 from devpi_server.errors import DevpiError
 from devpi_server.pypiserver_options import PROGRAM
@@ -12,8 +12,6 @@ from devpi_server.pypiserver_settings import RunSettings, UpdateSettings, read
 from devpi_server.pypiserver_wiring import FolderServices, build
 from devpi_server.settings import Settings
 from devpi_server.web.serve import serve
-
-_INTERRUPTED = 130  # as a shell has it
 
 
 def main(
@@ -33,7 +31,7 @@ def main(
     except DevpiError as error:
         return fail(error, PROGRAM)
     except KeyboardInterrupt:  # before it serves: from there on, Ctrl-C ends it well
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 def _announce(settings: RunSettings, url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from devpi_server.cli import deploy, fail, logs, passwd
+from devpi_server.cli import INTERRUPTED, deploy, fail, logs, passwd
 from devpi_server.cli.command import Report
 from devpi_server.errors import DevpiError
 from devpi_server.settings import PROGRAM, Settings, read
@@ -12,7 +12,6 @@ from devpi_server.web.serve import SERVERS, serve
 from devpi_server.wiring import Services, build
 
 _INDEX = "ext/pypi/simple/"
-_INTERRUPTED = 130  # as a shell has it
 
 
 def main(
@@ -33,7 +32,7 @@ def main(
     except DevpiError as error:
         return fail(error)
     except KeyboardInterrupt:  # before it serves: from there on, Ctrl-C ends it well
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 def announce(url: str) -> None:
